@@ -1,0 +1,236 @@
+"""A real ComfyUI in this process, without its web page: graphs through its validation and executor, nodes as functions.
+
+    host = boot()
+    result = host.run_graph({"1": {"class_type": "EmptyLatentImage", "inputs": {...}}, "2": capture("1")})
+    latent = result.value("1")
+
+ComfyUI's modules can be imported once `boot()` has set its command line, and only then.
+"""
+
+import asyncio
+import atexit
+import contextlib
+import functools
+import importlib
+import inspect
+import json
+import logging
+import sys
+import uuid
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from tests import graph_error, host_nodes
+from tests.scratch import FLAGS, ROOT, base_directory
+
+
+@dataclass
+class Result:
+    """What a graph left behind."""
+
+    prompt_id: str
+    ui: dict[str, dict]
+    outputs: dict[str, list[list]]
+    messages: list[tuple[Any, Any]]
+
+    def value(self, node_id: str, output: int = 0) -> Any:
+        """One output of a node; a list output gives its first entry, `outputs` has all of them."""
+        return self.outputs[node_id][output][0]
+
+    @property
+    def cached(self) -> set[str]:
+        """The nodes that did not have to run."""
+        return {node for event, data in self.messages if event == "execution_cached" for node in data["nodes"]}
+
+    @property
+    def progress(self) -> list[tuple[str, int, int]]:
+        """(node id, step, steps) as the browser is told them."""
+        return [(data["node"], data["value"], data["max"]) for event, data in self.messages if event == "progress"]
+
+
+class Host:
+    """The ComfyUI of this process."""
+
+    def __init__(self, base: Path, loop: asyncio.AbstractEventLoop, server: Any):
+        self.base = base
+        self._loop = loop
+        self.server = server
+
+    def load_pack(self) -> None:
+        """Loads this repository as the host loads a custom node pack."""
+        import nodes
+
+        with _log() as lines:
+            loaded = asyncio.run(nodes.load_custom_node(str(ROOT)))
+        if not loaded:
+            raise RuntimeError("ComfyUI could not load the pack:\n" + "\n".join(lines))
+
+    def pack_module(self, name: str) -> ModuleType:
+        """A module of the pack as the nodes see it, for example `tcan_modules.temporal`.
+
+        The host names the pack by its path, so a plain `import tcan_modules` is another copy with classes of its own.
+        """
+        return importlib.import_module(f"{str(ROOT).replace('.', '_x_')}.{name}")
+
+    def executor(self) -> Any:
+        """A new executor with an empty cache."""
+        import execution
+
+        options: dict[str, Any] = {}
+        if "cache_args" in inspect.signature(execution.PromptExecutor).parameters:
+            options["cache_args"] = defaultdict(float)  # sizes of caches that are not in use
+        return execution.PromptExecutor(self.server, **options)
+
+    def run_graph(
+        self,
+        graph: dict[str, dict],
+        *,
+        client: str = "tests",
+        executor: Any = None,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> Result:
+        """Runs a graph in API format as a queued one is run, or raises GraphError.
+
+        With an `executor` of an earlier run its cache counts, as in a server. `on_progress(step, steps)` is called at
+        each step of a progress bar; it may call `interrupt`.
+        """
+        import execution
+
+        prompt = json.loads(json.dumps(graph))  # the host writes into what it is given
+        prompt_id = str(uuid.uuid4())
+        valid, error, targets, node_errors = asyncio.run(execution.validate_prompt(prompt_id, prompt, None))
+        if not valid or node_errors:
+            raise graph_error.refused(error, node_errors)
+
+        executor = executor or self.executor()
+        self._messages()
+        self.server.last_prompt_id = prompt_id
+        with _watch_progress(on_progress):
+            executor.execute(prompt, prompt_id, {"client_id": client}, targets)
+        messages = self._messages()
+        failure = graph_error.failed(executor.status_messages)
+        if failure:
+            raise failure
+        outputs = {node_id: asyncio.run(_cached_outputs(executor, node_id)) for node_id in prompt}
+        return Result(
+            prompt_id=prompt_id,
+            ui=executor.history_result["outputs"],
+            outputs={node_id: values for node_id, values in outputs.items() if values is not None},
+            messages=messages,
+        )
+
+    def interrupt(self) -> None:
+        """Cancels what runs, as the browser's button does."""
+        import nodes
+
+        nodes.interrupt_processing()
+
+    def node(self, class_id: str) -> Callable[..., tuple]:
+        """A node as a function: inputs by name, untouched widgets as in the browser, outputs as a tuple."""
+        import nodes
+        import torch
+
+        cls = nodes.NODE_CLASS_MAPPINGS[class_id]
+
+        def call(**inputs: Any) -> tuple:
+            target = cls if hasattr(cls, "GET_SCHEMA") else cls()
+            with torch.inference_mode():
+                output = getattr(target, cls.FUNCTION)(**{**_widget_defaults(cls), **inputs})
+                if inspect.iscoroutine(output):
+                    output = asyncio.run(output)
+            if isinstance(output, dict):
+                output = output.get("result")
+            return tuple(getattr(output, "result", output) or ())
+
+        return call
+
+    def _messages(self) -> list[tuple[Any, Any]]:
+        """What the host has sent to browsers since the last call."""
+        self._loop.run_until_complete(asyncio.sleep(0))
+        queue = self.server.messages
+        return [queue.get_nowait()[:2] for _ in range(queue.qsize())]
+
+
+@functools.cache
+def boot(pack: bool = True) -> Host:
+    """Starts ComfyUI in this process, once, with its built-in nodes and, unless told otherwise, this pack."""
+    base = contextlib.ExitStack()
+    atexit.register(base.close)
+    folder = base.enter_context(base_directory())
+    argv, streams = sys.argv, (sys.stdout, sys.stderr)
+    handlers = list(logging.getLogger().handlers)
+    sys.argv = ["main.py", *FLAGS, "--base-directory", str(folder)]
+    try:
+        import main  # parses the command line
+
+        loop, server, _ = main.start_comfyui()
+    finally:
+        sys.argv = argv
+        # ComfyUI keeps a copy of all that is printed for its web page; pytest has captures of its own.
+        sys.stdout, sys.stderr = streams
+        logging.getLogger().handlers[:] = handlers
+    host_nodes.register()
+    host = Host(folder, loop, server)
+    host.server.last_prompt_id = ""  # as long as no graph has run, nodes that are called directly report to none
+    if pack:
+        host.load_pack()
+    return host
+
+
+@contextlib.contextmanager
+def _log() -> Iterator[list[str]]:
+    """The lines logged meanwhile."""
+    lines: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(record.getMessage())
+    logging.getLogger().addHandler(handler)
+    try:
+        yield lines
+    finally:
+        logging.getLogger().removeHandler(handler)
+
+
+@contextlib.contextmanager
+def _watch_progress(on_progress: Callable[[int, int], None] | None) -> Iterator[None]:
+    """Calls `on_progress` after the host's own hook."""
+    import comfy.utils
+
+    hook = comfy.utils.PROGRESS_BAR_HOOK
+
+    def watching(value: int, total: int, *arguments: Any, **named: Any) -> None:
+        hook(value, total, *arguments, **named)
+        on_progress(value, total)
+
+    if on_progress:
+        comfy.utils.set_progress_bar_global_hook(watching)
+    try:
+        yield
+    finally:
+        comfy.utils.set_progress_bar_global_hook(hook)
+
+
+async def _cached_outputs(executor: Any, node_id: str) -> list[list] | None:
+    """A node's outputs from the cache, which is what keeps them; its form changed between versions of the host."""
+    entry = executor.caches.outputs.get(node_id)
+    if inspect.isawaitable(entry):
+        entry = await entry
+    return getattr(entry, "outputs", entry)
+
+
+def _widget_defaults(cls: type) -> dict[str, Any]:
+    """What the browser would send for widgets that nobody touches."""
+    defaults = {}
+    types = cls.INPUT_TYPES()
+    for kind in ("required", "optional"):
+        for name, (socket, *rest) in types.get(kind, {}).items():
+            options = rest[0] if rest else {}
+            choices = socket if isinstance(socket, list) else options.get("options")
+            if "default" in options:
+                defaults[name] = options["default"]
+            elif choices:
+                defaults[name] = choices[0]
+    return defaults
