@@ -1,0 +1,91 @@
+"""The authors' tensors and tiny checkpoints (`tests/reference/README.md`) as inputs of the public nodes."""
+
+import functools
+import shutil
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+from tests.host import Host
+
+FOLDER = Path(__file__).with_name("reference")
+CHECKPOINT = "reference"
+TRIO = ("unet", "appearance_encoder", "temporal_controlnet")
+TIMESTEP = 481
+
+
+@functools.cache
+def tensors() -> dict[str, torch.Tensor]:
+    return load_file(FOLDER / "reference.safetensors")
+
+
+def error(ours: torch.Tensor, theirs: torch.Tensor) -> float:
+    """Relative error, by the norm of the difference."""
+    return float((ours.float() - theirs.float()).norm() / theirs.float().norm())
+
+
+def batch(tensor: torch.Tensor) -> torch.Tensor:
+    """The authors' ``[rows, channels, frames, height, width]`` -> the host's ``[rows * frames, channels, height, width]``."""
+    return tensor.transpose(1, 2).flatten(0, 1)
+
+
+def install(host: Host, name: str = CHECKPOINT, parts: tuple[str, ...] = TRIO) -> str:
+    """Put the tiny checkpoint into the host's model folder."""
+    folder = host.base / "models" / "tcan" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    for part in parts:
+        shutil.copy(FOLDER / f"{part}.safetensors", folder)
+    return name
+
+
+class LatentVAE:
+    """A VAE that encodes any picture to the latent that the authors' code was given."""
+
+    def __init__(self, latent: torch.Tensor | None = None):
+        self.latent = tensors()["reference_latent"] if latent is None else latent
+
+    def encode(self, pixels: torch.Tensor) -> torch.Tensor:
+        return self.latent / 0.18215
+
+
+class Reference:
+    """The reference set in a running host; every method calls a public node."""
+
+    def __init__(self, host: Host):
+        self.host = host
+        self.tcan, self.empty_prompt = host.node("TCANLoad")(checkpoint=install(host))
+        self.appearance = self.encode()
+
+    @property
+    def poses(self) -> torch.Tensor:
+        return tensors()["pose_images"].float() / 255
+
+    def encode(self, vae: LatentVAE | None = None) -> object:
+        picture = torch.zeros(1, 128, 128, 3)
+        return self.host.node("TCANAppearanceEncode")(tcan=self.tcan, vae=vae or LatentVAE(), image=picture)[0]
+
+    def ptm(self, **inputs) -> object:
+        return self.host.node("TCANPTMBuilder")(**{"pose_images": self.poses, **inputs})[0]
+
+    def apply(self, **inputs):
+        return self.host.node("TCANApply")(**{"tcan": self.tcan, "appearance": self.appearance, **inputs})[0]
+
+    def control_net(self, temporal_strength: float = 1.0, **inputs):
+        node = self.host.node("TCANTemporalControlNet")
+        return node(tcan=self.tcan, temporal_strength=temporal_strength, **inputs)[0]
+
+    def conditioning(self, control_net=None, poses: torch.Tensor | None = None, **inputs) -> tuple[list, list]:
+        """Positive and negative conditioning, with the stock Apply ControlNet where a ControlNet is given."""
+        negative, positive = ([[text[None], {}]] for text in tensors()["text_embeddings"])
+        if control_net is None:
+            return positive, negative
+        poses = self.poses if poses is None else poses
+        node = self.host.node("ControlNetApplyAdvanced")
+        return node(positive=positive, negative=negative, control_net=control_net, image=poses, **inputs)
+
+    def loop_latents(self, model, case: str) -> dict:
+        """Start noise of an authors' loop, as latents that the host takes for noisy ones."""
+        noise = batch(tensors()[f"loop.{case}.noise"])
+        sigma = model.get_model_object("model_sampling").sigmas[tensors()["loop.timesteps"][0]]
+        return {"samples": noise * torch.sqrt(1 + sigma**2) / 0.18215}
