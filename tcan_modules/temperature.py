@@ -1,0 +1,121 @@
+"""The pose-driven temperature map, PTM (paper section 3.4; authors' ``magicanimate/utils/util.py``, ``get_taumap``).
+
+Far from the skeleton the temporal attention is flattened, so that the background stays still: a pixel's scores are divided by
+``T = tau * D + 1``, D its distance to the nearest skeleton pixel of any frame in the window, over half of the image's diagonal.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from .log import log
+
+
+def skeleton_mask(pose_images: torch.Tensor) -> np.ndarray:
+    """Pixels where a pose is drawn: ``[frames, height, width, channels]`` -> bool ``[frames, height, width]``."""
+    return (pose_images != 0).any(dim=-1).cpu().numpy()
+
+
+def temperature_map(skeleton: np.ndarray, tau: float) -> np.ndarray:
+    """Temperatures of the image's pixels, float32 ``[height, width]``, from the union of a window's skeletons (bool).
+
+    Without any skeleton there is nothing to be far from, and every temperature is 1.
+    """
+    from scipy.ndimage import distance_transform_edt
+
+    if not skeleton.any():
+        return np.ones(skeleton.shape, dtype=np.float32)
+    half_diagonal = np.hypot(*skeleton.shape) / 2
+    return (tau * distance_transform_edt(~skeleton) / half_diagonal + 1).astype(np.float32)
+
+
+def resize_to_grid(temperature: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """Nearest-neighbour (floor) resize of a ``[height, width]`` map straight from the image to a layer's grid."""
+    return torch.nn.functional.interpolate(temperature[None, None], (height, width), mode="nearest")[0, 0]
+
+
+class TemperatureMaps:
+    """The ``TCAN_PTM`` socket: skeletons of a whole video, and the temperatures of any window of it.
+
+    The skeletons are kept as bits, and only maps of the layers' small grids are kept, so that long videos take little memory.
+    """
+
+    KEPT_GRIDS = 4096
+
+    def __init__(self, skeletons: np.ndarray, tau: float, min_resolution: int = 0):
+        """Args: skeletons bool ``[frames, height, width]``; min_resolution: smallest grid side that gets a temperature."""
+        self.frames, self.height, self.width = skeletons.shape
+        self.tau, self.min_resolution = tau, min_resolution
+        self._bits = np.packbits(skeletons.reshape(self.frames, -1), axis=1)
+        self._grids: OrderedDict[tuple, torch.Tensor] = OrderedDict()
+        self._latest: tuple[tuple, torch.Tensor] | None = None  # the image-sized map that all grids of a window are cut from
+
+    def image(self, indices: Sequence[int]) -> np.ndarray:
+        """Temperatures ``[height, width]`` of a window, at the size of the pose images; one pose serves every frame."""
+        chosen = sorted(set(indices)) if self.frames > 1 else [0]
+        bits = np.bitwise_or.reduce(self._bits[chosen], axis=0)
+        skeleton = np.unpackbits(bits, count=self.height * self.width).astype(bool)
+        return temperature_map(skeleton.reshape(self.height, self.width), self.tau)
+
+    def grid(self, indices: Sequence[int], height: int, width: int) -> torch.Tensor | None:
+        """Temperatures ``[height, width]`` of a layer's grid, or None where ``min_resolution`` leaves the layer alone."""
+        if min(height, width) < self.min_resolution:
+            return None
+        window = tuple(indices)
+        key = (window, height, width)
+        if key not in self._grids:
+            if self._latest is None or self._latest[0] != window:
+                self._latest = (window, torch.from_numpy(self.image(window)))
+            self._grids[key] = resize_to_grid(self._latest[1], height, width)
+            if len(self._grids) > self.KEPT_GRIDS:
+                self._grids.popitem(last=False)
+        return self._grids[key]
+
+    def check_frames(self, frames: int) -> None:
+        """Raise where the video to sample is not as long as the poses (a single pose serves every frame)."""
+        if self.frames not in (1, frames):
+            raise ValueError(
+                f"The PTM was built from {self.frames} pose images, but {frames} latents are sampled: give PTM Builder one pose image"
+                " for each latent."
+            )
+
+
+def build_maps(
+    pose_images: torch.Tensor, tau: float, mask: torch.Tensor | None = None, min_resolution: int = 0
+) -> TemperatureMaps:
+    """Temperatures for a video from its drawn poses.
+
+    Args:
+        pose_images: ``[frames, height, width, channels]`` in 0..1 on black.
+        mask: more foreground, ``[1 or frames, height, width]`` in 0..1 (foreground above one half), of any size.
+
+    Raises:
+        ValueError: no skeleton in any frame, an empty mask, or a mask for another number of frames.
+    """
+    skeletons = skeleton_mask(pose_images)
+    if not skeletons.any():
+        raise ValueError(
+            "No frame of pose_images shows a skeleton (they are all black): check the pose detector, and that the poses are wired in."
+        )
+    if skeletons.mean() > 0.5:
+        log.warning(
+            "more than half of the pose images is not black, so PTM will hardly still the background; poses out of a compressed video"
+            " have noise in their black"
+        )
+    if mask is not None:
+        skeletons |= _foreground(mask, *skeletons.shape)
+    return TemperatureMaps(skeletons, tau, min_resolution)
+
+
+def _foreground(mask: torch.Tensor, frames: int, height: int, width: int) -> np.ndarray:
+    mask = mask.reshape(-1, *mask.shape[-2:])
+    if mask.shape[0] not in (1, frames):
+        raise ValueError(
+            f"The mask has {mask.shape[0]} frames and there are {frames} pose images: give one mask, or one for each frame."
+        )
+    foreground = torch.nn.functional.interpolate(mask[None].float(), (height, width), mode="nearest")[0] > 0.5
+    if not foreground.any():
+        raise ValueError("The mask is empty (no pixel above one half): draw the foreground into it, or leave it unconnected.")
+    return foreground.cpu().numpy()

@@ -1,0 +1,46 @@
+"""Windows along time, and which frames of the video a call of the host is about."""
+
+from collections.abc import Sequence
+
+
+def closed_windows(frames: int, length: int, overlap: int) -> list[list[int]]:
+    """The authors' windows (``pipelines/context.py``, step 0): every ``length - overlap`` frames, wrapped around the end."""
+    if frames <= length:
+        return [list(range(frames))]
+    return [[(start + offset) % frames for offset in range(length)] for start in range(0, frames, length - overlap)]
+
+
+def open_windows(frames: int, length: int, overlap: int) -> list[list[int]]:
+    """Windows every ``length - overlap`` frames; the last one is moved back to end with the video."""
+    if frames <= length:
+        return [list(range(frames))]
+    starts = [*range(0, frames - length, length - overlap), frames - length]
+    return [list(range(start, start + length)) for start in starts]
+
+
+def check_windows(length: int, overlap: int, max_frames: int | None = None) -> None:
+    """Raise where windows cannot be laid, or are longer than the temporal layers can see (``max_frames``)."""
+    if overlap >= length:
+        raise ValueError(
+            f"window_overlap ({overlap}) must be smaller than window_length ({length}), or the windows would never move on."
+        )
+    if max_frames is not None and length > max_frames:
+        raise ValueError(
+            f"window_length is {length}, but the temporal layers of this checkpoint see at most {max_frames} frames at once: set it"
+            f" to {max_frames} or less."
+        )
+
+
+def window_frames(transformer_options: dict, frames: int) -> Sequence[int]:
+    """Indices in the whole video of the ``frames`` that a call of the host holds.
+
+    The host's context handler says them in ``context_window``, AnimateDiff-Evolved in ``ad_params``; without windows they are
+    counted from 0.
+    """
+    window = transformer_options.get("context_window")
+    if window is not None and len(window.index_list) == frames:
+        return window.index_list
+    indices = (transformer_options.get("ad_params") or {}).get("sub_idxs")
+    if indices is not None and len(indices) == frames:
+        return indices
+    return range(frames)

@@ -1,0 +1,56 @@
+"""Windows along time cover every frame, and are the authors' where they have any."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tcan_modules.windows import check_windows, closed_windows, open_windows, window_frames
+
+
+def test_the_authors_windows():
+    """Their `context.py`: 16 frames in windows of 8 that share 2 wrap around the end."""
+    assert closed_windows(16, 8, 2) == [
+        [0, 1, 2, 3, 4, 5, 6, 7],
+        [6, 7, 8, 9, 10, 11, 12, 13],
+        [12, 13, 14, 15, 0, 1, 2, 3],
+    ]
+
+
+def test_the_last_window_is_moved_back():
+    assert open_windows(18, 8, 2) == [list(range(0, 8)), list(range(6, 14)), list(range(10, 18))]
+    assert open_windows(14, 8, 2) == [list(range(0, 8)), list(range(6, 14))]
+
+
+@given(st.integers(1, 200), st.integers(1, 24), st.data())
+def test_every_frame_is_covered(frames, length, data):
+    overlap = data.draw(st.integers(0, length - 1))
+    for lay in (open_windows, closed_windows):
+        windows = lay(frames, length, overlap)
+        assert {frame for window in windows for frame in window} == set(range(frames))
+        assert all(len(window) == min(length, frames) == len(set(window)) for window in windows)
+        assert len({tuple(window) for window in windows}) == len(windows)
+    if frames > length:
+        shared = [set(a) & set(b) for a, b in zip(windows, windows[1:])]
+        assert all(len(both) >= overlap for both in shared)
+
+
+def test_impossible_windows():
+    check_windows(16, 15)
+    with pytest.raises(ValueError, match="must be smaller"):
+        check_windows(16, 16)
+    check_windows(24, 4, max_frames=24)
+    with pytest.raises(ValueError, match="at most 24 frames"):
+        check_windows(25, 4, max_frames=24)
+
+
+class HostWindow:
+    index_list = (4, 5, 6)
+
+
+def test_whose_windows_a_call_is_about():
+    assert list(window_frames({}, 3)) == [0, 1, 2]
+    assert list(window_frames({"context_window": HostWindow()}, 3)) == [4, 5, 6]
+    assert list(window_frames({"ad_params": {"sub_idxs": [7, 8]}}, 2)) == [7, 8]
+    assert list(window_frames({"ad_params": {"sub_idxs": None}}, 2)) == [0, 1]
+    # the host leaves the last window of an earlier run behind
+    assert list(window_frames({"context_window": HostWindow()}, 5)) == [0, 1, 2, 3, 4]
