@@ -1,0 +1,26 @@
+"""ComfyUI-TCAN: animate one picture of a person or a drawn character with the poses of a video (TCAN, ECCV 2024)."""
+
+import os
+
+import folder_paths
+from comfy_api.latest import ComfyExtension, io
+
+_SUFFIXES = {".safetensors", ".ckpt"}
+_paths, _suffixes = folder_paths.folder_names_and_paths.get("tcan", ([], set()))
+_default = os.path.join(folder_paths.models_dir, "tcan")
+folder_paths.folder_names_and_paths["tcan"] = (
+    [*_paths, *([] if _default in _paths else [_default])],
+    _SUFFIXES | set(_suffixes),
+)
+
+
+class TCANExtension(ComfyExtension):
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        # imported here, so that a broken dependency of one node is reported by the host and nothing is loaded twice
+        from .nodes import appearance, apply, checkpoint, control, multidiffusion, ptm
+
+        return [node for module in (checkpoint, appearance, apply, control, ptm, multidiffusion) for node in module.NODES]
+
+
+async def comfy_entrypoint() -> TCANExtension:
+    return TCANExtension()

@@ -1,0 +1,97 @@
+"""Load TCAN and Save TCAN."""
+
+import dataclasses
+
+from comfy_api.latest import io
+from comfy_execution.graph_utils import ExecutionBlocker
+
+from ..tcan_modules import model_folder
+from ..tcan_modules.checkpoint import Checkpoint, load_checkpoint
+from ..tcan_modules.log import log
+from .sockets import CATEGORY, TCAN
+
+
+class TCANLoad(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="TCANLoad",
+            display_name="Load TCAN",
+            category=CATEGORY,
+            description=(
+                "Loads a TCAN checkpoint from models/tcan: a folder with the authors' three files, a packed file of Save TCAN, or public"
+                " parts (MagicAnimate's appearance encoder, an AnimateDiff motion module). The console says what was found and what is"
+                " missing. Files are never allowed to run code."
+            ),
+            inputs=[
+                io.Combo.Input(
+                    "checkpoint",
+                    options=model_folder.choices(),
+                    tooltip="A file in models/tcan, or a folder there whose files belong together.",
+                )
+            ],
+            outputs=[
+                TCAN.Output(display_name="tcan", tooltip="The checkpoint, for the other TCAN nodes."),
+                io.Conditioning.Output(
+                    display_name="empty_prompt",
+                    tooltip="The checkpoint's own embedding of the empty prompt, for positive and negative. Not every file has one.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, checkpoint: str):
+        return model_folder.fingerprint(checkpoint)
+
+    @classmethod
+    def execute(cls, checkpoint: str) -> io.NodeOutput:
+        from ..tcan_modules.host_models import TCANModels
+
+        loaded = load_checkpoint(model_folder.files_of(checkpoint), checkpoint)
+        log.info("%s: %s", checkpoint, "; ".join(loaded.describe()))
+        return io.NodeOutput(TCANModels(loaded), _empty_prompt(loaded))
+
+
+def _empty_prompt(checkpoint: Checkpoint):
+    if checkpoint.empty_prompt is not None:
+        return [[checkpoint.empty_prompt.float(), {}]]
+    return ExecutionBlocker(
+        f"The TCAN checkpoint '{checkpoint.name}' has no embedding of the empty prompt: use CLIP Text Encode with an SD1.5 CLIP instead."
+    )
+
+
+class TCANSave(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="TCANSave",
+            display_name="Save TCAN",
+            category=CATEGORY,
+            description="Writes all parts of a TCAN checkpoint into one file, models/tcan/<filename>.safetensors.",
+            inputs=[
+                TCAN.Input("tcan", tooltip="The checkpoint of Load TCAN."),
+                io.String.Input(
+                    "filename",
+                    default="tcan",
+                    tooltip="Name of the new file, without .safetensors; an existing file is kept.",
+                ),
+                io.Conditioning.Input(
+                    "empty_prompt",
+                    optional=True,
+                    tooltip="An empty CLIP Text Encode to save along, so that the file gives it by itself.",
+                ),
+            ],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(cls, tcan, filename: str, empty_prompt=None) -> io.NodeOutput:
+        checkpoint = tcan.checkpoint
+        if empty_prompt is not None:
+            checkpoint = dataclasses.replace(checkpoint, empty_prompt=empty_prompt[0][0])
+        path = model_folder.save(checkpoint, filename)
+        log.info("saved %s", path)
+        return io.NodeOutput(ui={"text": (str(path),)})
+
+
+NODES = [TCANLoad, TCANSave]

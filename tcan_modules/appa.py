@@ -1,0 +1,46 @@
+"""APPA: LoRA that aligns pose and appearance (paper section 3.1), as weight patches of the host."""
+
+import re
+
+import comfy.lora
+from comfy.model_patcher import ModelPatcher
+
+from .checkpoint import Checkpoint, CheckpointError
+from .naming import host_name
+
+_FACTOR = re.compile(r"(.+)\.lora_(A|B)(?:\.[^.]+)?\.weight")
+
+
+def add_appa(model: ModelPatcher, checkpoint: Checkpoint, strength: float) -> None:
+    """Add the checkpoint's LoRA to a model's weights, beside whatever LoRA it already has.
+
+    The files hold no alpha: it equals the rank, so the product of the two factors is added as it is.
+
+    Raises:
+        CheckpointError: the model has no such layer, or one of another width.
+    """
+    part = checkpoint.appa
+    if part is None or strength == 0:
+        return
+    architecture = checkpoint.require("unet").architecture
+    factors, targets = {}, {}
+    for name, tensor in part.tensors.items():
+        layer, factor = _FACTOR.fullmatch(name).groups()
+        factors[f"{layer}.lora_{factor}.weight"] = tensor
+        targets[layer] = f"diffusion_model.{host_name(f'{layer}.weight', architecture)}"
+    _check_shapes(model, part.source, factors, targets)
+    model.add_patches(comfy.lora.load_lora(factors, targets), strength)
+
+
+def _check_shapes(model: ModelPatcher, source: str, factors: dict, targets: dict[str, str]) -> None:
+    weights = model.model_state_dict("diffusion_model.")
+    for layer, target in targets.items():
+        up, down = factors.get(f"{layer}.lora_B.weight"), factors.get(f"{layer}.lora_A.weight")
+        if up is None or down is None:
+            raise CheckpointError(f"The APPA layer {layer} in '{source}' is incomplete: one of its two factors is missing.")
+        expected = (up.shape[0], down.shape[1])
+        if target not in weights or tuple(weights[target].shape) != expected:
+            raise CheckpointError(
+                f"The APPA layers in '{source}' do not fit this model: {layer} is {expected}, and the model has"
+                f" {tuple(weights[target].shape) if target in weights else 'no such layer'}. Use a model of the same kind (SD1.x)."
+            )

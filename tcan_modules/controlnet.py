@@ -1,0 +1,220 @@
+"""The host's ControlNet with TCAN's temporal layers (paper section 3.3; authors' ``ControlNet3DModel`` and ``run_controlnet``).
+
+It runs over the whole video in windows of its own, without overlap, once for each noise prediction; the windows of the UNet, and
+both rows of guidance, take each frame's residuals from there.
+"""
+
+import math
+from collections import OrderedDict
+from collections.abc import Sequence
+from contextlib import nullcontext
+
+import comfy.cldm.cldm
+import comfy.controlnet
+import comfy.hooks
+import comfy.model_management
+import comfy.utils
+import torch
+from comfy.model_patcher import ModelPatcher
+from comfy.patcher_extension import WrappersMP
+
+from . import injection
+from .host_models import TCANModels, block_channels
+from .windows import open_windows, window_frames
+
+Residuals = dict[str, list[torch.Tensor]]
+HOOK = "tcan_control"
+
+
+def temporal_control_net(
+    tcan: TCANModels, control_net: comfy.controlnet.ControlNet | None = None, temporal_strength: float = 1.0
+) -> "TemporalControlNet":
+    """A ControlNet for the host's Apply ControlNet nodes.
+
+    Args:
+        control_net: an SD1.x ControlNet whose weights are used as they are; by default the checkpoint's.
+        temporal_strength: factor on what the temporal layers add; 0 is the plain per-frame ControlNet.
+    """
+    base = tcan.control_net if control_net is None else control_net
+    # no isinstance: other kinds of ControlNet derive from this class
+    if type(base) is not comfy.controlnet.ControlNet or not isinstance(base.control_model, comfy.cldm.cldm.ControlNet):
+        raise ValueError(
+            f"Temporal ControlNet works with SD1.x ControlNets, and this one is a {type(base).__name__}: load"
+            " control_v11p_sd15_openpose with Load ControlNet Model."
+        )
+    layers = None
+    if temporal_strength != 0:
+        layers = tcan.temporal("controlnet_temporal", base.control_model.num_res_blocks)
+        if layers is None:
+            tcan.checkpoint.require("controlnet_temporal")
+        layers.model.check_fits(block_channels(base.control_model), "ControlNet")
+    return TemporalControlNet(base, layers, temporal_strength)
+
+
+class WholeVideo:
+    """The whole video's noisy latents during one noise prediction.
+
+    A ControlNet is called with the frames of the UNet's window alone. The host lets a ControlNet bring wrappers along
+    (``extra_hooks``); this one surrounds each noise prediction and sees all of it.
+    """
+
+    def __init__(self):
+        self.latents: torch.Tensor | None = None  # [frames, 4, height, width]
+        self.positive: list[dict] = []
+        self.window_length: int | None = None
+        self.residuals: OrderedDict[tuple, Residuals] = OrderedDict()
+
+    def __call__(self, executor, x, timestep, model_options=None, seed=None):
+        options = model_options if model_options is not None else {}
+        self.latents = x
+        self.positive = getattr(executor.class_obj, "conds", {}).get("positive") or []
+        self.window_length = getattr(options.get("context_handler"), "context_length", None)
+        self.residuals.clear()
+        try:
+            return executor(x, timestep, options, seed)
+        finally:
+            self.latents, self.positive = None, []
+            self.residuals.clear()
+
+    def hooks_beside(self, others: comfy.hooks.HookGroup | None) -> comfy.hooks.HookGroup:
+        """The hook that brings this wrapper along, and those that somebody else gave the ControlNet."""
+        group = comfy.hooks.HookGroup()
+        hook = comfy.hooks.TransformerOptionsHook({"wrappers": {WrappersMP.PREDICT_NOISE: {HOOK: [self]}}})
+        hook.hook_id = HOOK
+        for each in [hook, *(other for other in (others.hooks if others is not None else []) if other.hook_id != HOOK)]:
+            group.add(each)
+        return group
+
+
+class TemporalControlNet(comfy.controlnet.ControlNet):
+    """A ControlNet of the host that sees the conditional text alone and serves both rows of guidance with the same residuals."""
+
+    def __init__(self, base: comfy.controlnet.ControlNet, layers: ModelPatcher | None, strength: float):
+        super().__init__(None, load_device=base.load_device, manual_cast_dtype=base.manual_cast_dtype)
+        self.control_model = base.control_model
+        self.control_model_wrapped = base.control_model_wrapped
+        self.layers, self.temporal_strength = layers, strength
+        base.copy_to(self)
+        self.video = WholeVideo()
+        self.extra_hooks = self.video.hooks_beside(self.extra_hooks)
+
+    def copy(self) -> "TemporalControlNet":
+        return TemporalControlNet(self, self.layers, self.temporal_strength)
+
+    def inference_memory_requirements(self, dtype: torch.dtype) -> float:
+        """Bytes beyond the weights: the residuals of two windows that are kept while the UNet's windows pass over them."""
+        poses = self.cond_hint_original
+        frames = min(poses.shape[0], self.layers.model.max_frames if self.layers is not None else 16)
+        pixels = math.prod(poses.shape[-2:]) / self.compression_ratio**2
+        width = self.control_model.model_channels
+        # every level has a quarter of the pixels of the one before and at most four times the channels of the first
+        per_frame = sum(
+            (count + 1) * pixels * 4 * width / 4**level for level, count in enumerate(self.control_model.num_res_blocks)
+        )
+        kept = 2 * frames * per_frame * comfy.model_management.dtype_size(dtype)
+        return super().inference_memory_requirements(dtype) + kept
+
+    def get_models(self) -> list[ModelPatcher]:
+        return super().get_models() + ([self.layers] if self.layers is not None else [])
+
+    def cleanup(self) -> None:
+        super().cleanup()
+        self.video.residuals.clear()
+
+    def get_control(self, x_noisy, t, cond, batched_number, transformer_options):
+        """Residuals for ``x_noisy [conds * frames, 4, height, width]`` at sigmas ``t``, merged with the previous ControlNet's."""
+        previous = None
+        if self.previous_controlnet is not None:
+            previous = self.previous_controlnet.get_control(x_noisy, t, cond, batched_number, transformer_options)
+        if self.timestep_range is not None and not self.timestep_range[1] <= t[0] <= self.timestep_range[0]:
+            return previous
+        frames = x_noisy.shape[0] // batched_number
+        indices = window_frames(transformer_options, frames)
+        video = self.video.latents
+        if video is not None and video.shape[2:] == x_noisy.shape[2:] and max(indices) < video.shape[0]:
+            one = self._from_whole_video(indices, t[:1])
+        else:  # called outside of a sampling run, or for an area of the picture: the window is all there is
+            one = self._run(x_noisy[-frames:], indices, t[:1], self._text_of_batch(cond, frames, transformer_options))
+        residuals = {key: [torch.cat([tensor] * batched_number) for tensor in tensors] for key, tensors in one.items()}
+        return self.control_merge(residuals, previous, output_dtype=None)
+
+    def _from_whole_video(self, indices: Sequence[int], sigma: torch.Tensor) -> Residuals:
+        """Residuals of some frames, from this net's own windows over the whole video; the latest windows are kept."""
+        video = self.video
+        self._check_hints(video.latents.shape[0])
+        windows = open_windows(video.latents.shape[0], min(video.window_length or len(indices), video.latents.shape[0]), 0)
+        owner: dict[int, tuple[int, int]] = {}
+        for number, window in enumerate(windows):
+            for place, frame in enumerate(window):
+                owner.setdefault(frame, (number, place))
+        needed = list(dict.fromkeys(owner[frame][0] for frame in indices))
+        results = {}
+        for number in needed:
+            key = (id(self), number)
+            if key not in video.residuals:
+                window = windows[number]
+                video.residuals[key] = self._run(video.latents[window], window, sigma, self._positive_text(window))
+            video.residuals.move_to_end(key)
+            results[number] = video.residuals[key]
+        while len(video.residuals) > max(2, len(needed)):
+            video.residuals.popitem(last=False)
+        first = results[needed[0]]
+        return {
+            key: [
+                torch.stack([results[number][key][level][place] for number, place in (owner[frame] for frame in indices)])
+                for level in range(len(first[key]))
+            ]
+            for key in first
+        }
+
+    def _run(self, latents: torch.Tensor, indices: Sequence[int], sigma: torch.Tensor, text: torch.Tensor) -> Residuals:
+        """The network on one window: ``latents [frames, 4, height, width]``, ``text [1 or frames, tokens, channels]``."""
+        frames = latents.shape[0]
+        dtype = self.manual_cast_dtype or self.control_model.dtype
+        sigmas = sigma.expand(frames)
+        call = injection.Call(frames, indices, temporal_strength=self.temporal_strength)
+        layered = injection.temporal(self.control_model, self.layers.model, call) if self.layers is not None else nullcontext()
+        with layered:
+            return self.control_model(
+                x=self.model_sampling_current.calculate_input(sigmas, latents).to(dtype),
+                hint=self._hint(indices, latents).to(device=latents.device, dtype=dtype),
+                timesteps=self.model_sampling_current.timestep(sigmas).to(dtype),
+                context=comfy.model_management.cast_to_device(text, latents.device, dtype).expand(frames, -1, -1),
+            )
+
+    def _hint(self, indices: Sequence[int], latents: torch.Tensor) -> torch.Tensor:
+        """Pose images of some frames at the size of the picture; one pose serves every frame. The rest stays where it is."""
+        poses = self.cond_hint_original
+        chosen = poses if poses.shape[0] == 1 else poses[list(indices)]
+        height, width = (side * self.compression_ratio for side in latents.shape[-2:])
+        chosen = comfy.utils.common_upscale(chosen, width, height, self.upscale_algorithm, "center")
+        return self.preprocess_image(chosen).expand(latents.shape[0], -1, -1, -1)
+
+    def _check_hints(self, frames: int) -> None:
+        if self.cond_hint_original.shape[0] not in (1, frames):
+            raise ValueError(
+                f"Apply ControlNet was given {self.cond_hint_original.shape[0]} pose images, but {frames} latents are sampled: give"
+                " it one pose image for each latent."
+            )
+
+    def _positive_text(self, indices: Sequence[int]) -> torch.Tensor:
+        """The positive prompt's text, also while the negative is evaluated; a prompt for each frame follows the window."""
+        for entry in self.video.positive:
+            conds = entry.get("model_conds", {})
+            found = conds.get("crossattn_controlnet") or conds.get("c_crossattn")
+            if found is not None and self._is_in(entry.get("control")):
+                text = found.cond
+                return text[list(indices)] if text.shape[0] == self.video.latents.shape[0] > 1 else text[:1]
+        raise ValueError("Temporal ControlNet needs text conditioning: wire a CONDITIONING into the sampler's positive input.")
+
+    def _is_in(self, control) -> bool:
+        while control is not None and control is not self:
+            control = control.previous_controlnet
+        return control is self
+
+    def _text_of_batch(self, cond: dict, frames: int, transformer_options: dict) -> torch.Tensor:
+        """The conditional rows' text of a batch, or the only text there is."""
+        text = cond.get("crossattn_controlnet", cond["c_crossattn"])
+        conds = transformer_options.get("cond_or_uncond") or [0]
+        start = (conds.index(0) if 0 in conds else 0) * frames
+        return text[start : start + frames] if text.shape[0] > start else text[:1]

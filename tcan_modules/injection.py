@@ -1,0 +1,154 @@
+"""TCAN's layers in the host's own UNet or ControlNet for the length of one call, and out again.
+
+Nothing stays behind: the network is patched when a call begins and restored when it ends, whether it returns, fails or is
+cancelled. Other clones of the model, its state dict and LoRAs that are loaded meanwhile never see a change.
+"""
+
+import functools
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+import comfy.ldm.modules.attention
+import torch
+from comfy.ldm.modules.diffusionmodules.openaimodel import Downsample, ResBlock, Upsample
+from torch import nn
+
+from .appearance import meeting_blocks
+from .host_models import TemporalLayers
+from .temperature import TemperatureMaps
+
+ENTRY = "tcan_temporal"
+
+
+@dataclass
+class Call:
+    """What the layers need to know about one call of the network: ``rows`` videos of ``frames`` frames each are in the batch."""
+
+    frames: int
+    indices: Sequence[int]
+    temperatures: TemperatureMaps | None = None
+    temporal_strength: float = 1.0
+
+    def temperature(self, x: torch.Tensor) -> torch.Tensor | None:
+        return self.temperatures and self.temperatures.grid(self.indices, *x.shape[-2:])
+
+
+class _TemporalEntry(nn.Module):
+    """Stands in the host's block where a temporal layer belongs and tells the layer what the host does not pass on."""
+
+    def __init__(self, layer: nn.Module, call: Call):
+        super().__init__()
+        self.layer, self.call = layer, call
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layer(x, self.call.frames, self.call.temperature(x), self.call.temporal_strength)
+
+
+@contextmanager
+def temporal(network: nn.Module, layers: TemporalLayers, call: Call) -> Iterator[None]:
+    """The network with temporal layers, and with the residual blocks' and the head's GroupNorms over all frames of a row."""
+    with ExitStack() as undo:
+        for place, layer in layers.items():
+            side, _, number = place.partition("_")
+            undo.enter_context(_entry(getattr(network, f"{side}_blocks")[int(number)], _TemporalEntry(layer, call)))
+        undo.enter_context(frame_norms(network, call.frames))
+        yield
+
+
+@contextmanager
+def frame_norms(network: nn.Module, frames: int) -> Iterator[None]:
+    """GroupNorms of the residual blocks and of the output head take their statistics over frames, height and width together."""
+    with ExitStack() as undo:
+        for norm in residual_norms(network) if frames > 1 else ():
+            undo.enter_context(_forward(norm, functools.partial(_norm_over_frames, norm.forward, frames)))
+        yield
+
+
+@contextmanager
+def attention(network: nn.Module, forward) -> Iterator[None]:
+    """Every self-attention of the middle and output blocks calls ``forward(block, layer, original, x, …)`` instead."""
+    with ExitStack() as undo:
+        for block, inner in meeting_blocks(network).items():
+            layer = inner.attn1
+            undo.enter_context(_forward(layer, functools.partial(forward, block, layer, layer.forward)))
+        yield
+
+
+def residual_norms(network: nn.Module) -> list[nn.Module]:
+    """The GroupNorms that see a window as one volume in the authors' 3-D networks (``resnet.py``, ``unet.py``)."""
+    norms = [
+        norm
+        for module in network.modules()
+        if isinstance(module, ResBlock)
+        for norm in (module.in_layers[0], module.out_layers[0])
+    ]
+    head = getattr(network, "out", None)
+    return [*norms, head[0]] if head is not None else norms
+
+
+def _norm_over_frames(original, frames: int, x: torch.Tensor) -> torch.Tensor:
+    """A GroupNorm over ``[rows * frames, channels, height, width]`` with the frames of a row as one volume."""
+    rows, channels, height, width = x.shape[0] // frames, *x.shape[1:]
+    volume = x.view(rows, frames, channels, height * width).transpose(1, 2)
+    return original(volume).view(rows, channels, frames, height * width).transpose(1, 2).reshape(x.shape)
+
+
+@contextmanager
+def _entry(block: nn.Sequential, entry: nn.Module) -> Iterator[None]:
+    """Put a named entry behind the resnet and attention of a host's block, before its resampler, whose name stays as it is."""
+    before = block._modules
+    resampler = next((name for name, layer in before.items() if isinstance(layer, (Upsample, Downsample))), None)
+    after = {name: layer for name, layer in before.items() if name != resampler} | {ENTRY: entry}
+    if resampler is not None:
+        after[resampler] = before[resampler]
+    block._modules = after
+    try:
+        yield
+    finally:
+        block._modules = before
+
+
+@contextmanager
+def _forward(module: nn.Module, forward) -> Iterator[None]:
+    """Another forward for one module, keeping one that somebody else put there before."""
+    theirs = module.__dict__.get("forward")
+    module.forward = forward
+    try:
+        yield
+    finally:
+        if theirs is None:
+            del module.forward
+        else:
+            module.forward = theirs
+
+
+def joined_attention(
+    layer: nn.Module,
+    x: torch.Tensor,
+    context: torch.Tensor,
+    value: torch.Tensor,
+    kept: tuple[torch.Tensor, torch.Tensor],
+    strength: float,
+    **host_arguments,
+) -> torch.Tensor:
+    """Self-attention of a host's layer over its own tokens and kept ones.
+
+    Args:
+        x, context, value: ``[rows, tokens, channels]``, as the host calls the layer.
+        kept: keys and values of the kept tokens, ``[1, kept tokens, channels]``, the same for every row.
+        strength: how much a kept token counts beside an own one; its share in the softmax is multiplied by it.
+    """
+    rows = x.shape[0]
+    key, value = (
+        torch.cat([own, other.expand(rows, -1, -1)], dim=1)
+        for own, other in ((layer.to_k(context), kept[0]), (layer.to_v(value), kept[1]))
+    )
+    if strength != 1.0:
+        bias = torch.zeros(key.shape[1], dtype=x.dtype, device=x.device)
+        bias[-kept[0].shape[1] :] = torch.log(torch.tensor(strength))
+        host_arguments["mask"] = bias.expand(x.shape[1], -1)
+    out = comfy.ldm.modules.attention.optimized_attention(
+        layer.to_q(x), key, value, layer.heads, attn_precision=layer.attn_precision, **host_arguments
+    )
+    return layer.to_out(out)

@@ -1,0 +1,140 @@
+"""MultiDiffusion along time (paper section 3.5; authors' ``pipeline_animation.py``) on the host's context handler.
+
+All windows are evaluated at every noise prediction and averaged with equal weights where they overlap.
+"""
+
+import comfy.context_windows
+import comfy.model_management
+import comfy.sample
+import comfy.samplers
+import torch
+from comfy.model_patcher import ModelPatcher
+
+from .windows import closed_windows, open_windows
+
+
+class MultiDiffusionHandler(comfy.context_windows.IndexListContextHandler):
+    """The host's handler for frames on the batch axis, with the same windows in every step."""
+
+    def __init__(self, length: int, overlap: int, closed_loop: bool):
+        super().__init__(
+            context_schedule=comfy.context_windows.ContextSchedule("tcan_multidiffusion", _windows),
+            fuse_method=comfy.context_windows.get_matching_fuse_method(comfy.context_windows.ContextFuseMethods.FLAT),
+            context_length=length,
+            context_overlap=overlap,
+            closed_loop=closed_loop,
+            dim=0,
+        )
+
+    def should_use_context(self, model, conds, x_in: torch.Tensor, timestep: torch.Tensor, model_options: dict) -> bool:
+        return x_in.shape[0] > self.context_length
+
+    def set_step(self, timestep: torch.Tensor, model_options: dict) -> None:
+        """Nothing to look up: the windows do not depend on the step, and second-order samplers ask between the steps."""
+
+    def get_resized_cond(self, cond_in, x_in: torch.Tensor, window, device=None) -> list | None:
+        """Also cut what the host passes on whole: prompts and concatenated latents with an entry for each frame."""
+        resized = super().get_resized_cond(cond_in, x_in, window, device)
+        for cond in resized or []:
+            cond["model_conds"] = {
+                key: _cut(value, x_in.shape[0], window, device) for key, value in cond.get("model_conds", {}).items()
+            }
+        return resized
+
+
+def _windows(frames: int, handler: MultiDiffusionHandler, model_options: dict) -> list[list[int]]:
+    lay = closed_windows if handler.closed_loop else open_windows
+    return lay(frames, handler.context_length, handler.context_overlap)
+
+
+def _cut(value, frames: int, window, device):
+    tensor = getattr(value, "cond", None)
+    if isinstance(tensor, torch.Tensor) and tensor.shape[0] == frames > 1:
+        return value._copy_with(window.get_tensor(tensor, device, dim=0))
+    return value
+
+
+def in_windows(model: ModelPatcher, length: int, overlap: int, closed_loop: bool) -> ModelPatcher:
+    """A clone of the model that every sampler evaluates in windows."""
+    windowed = model.clone()
+    windowed.model_options["context_handler"] = MultiDiffusionHandler(length, overlap, closed_loop)
+    # the host plans memory for a window instead of the whole video
+    comfy.context_windows.create_prepare_sampling_wrapper(windowed)
+    return windowed
+
+
+def initial_noise(latents: torch.Tensor, seed: int, repeat: int | None, batch_index=None) -> torch.Tensor:
+    """Start noise ``[frames, 4, height, width]``.
+
+    Args:
+        repeat: the noise of so many frames is repeated over the video, as the authors do; None makes all frames independent.
+    """
+    if repeat is None or latents.shape[0] <= repeat:
+        return comfy.sample.prepare_noise(latents, seed, batch_index)
+    noise = comfy.sample.prepare_noise(latents[:repeat], seed)
+    return noise[torch.arange(latents.shape[0]) % repeat]
+
+
+def schedule(model: ModelPatcher, sampler: str, scheduler: str, steps: int, denoise: float) -> torch.Tensor:
+    """The host's sigmas, with as many steps as asked.
+
+    The host's ``ddim_uniform`` gives one step more, above the others, where 1000 mod steps is 2 or more; diffusers' DDIM does not.
+    """
+    sigmas = comfy.samplers.KSampler(
+        model, steps=steps, device=model.load_device, sampler=sampler, scheduler=scheduler, denoise=denoise
+    ).sigmas
+    return sigmas[-(steps + 1) :] if scheduler == "ddim_uniform" else sigmas
+
+
+def sample(
+    model: ModelPatcher,
+    positive,
+    negative,
+    latents: torch.Tensor,
+    *,
+    noise: torch.Tensor | None,
+    sigmas: torch.Tensor,
+    sampler: str,
+    cfg: float,
+    seed: int,
+    full: bool,
+    noise_mask: torch.Tensor | None = None,
+    callback=None,
+) -> torch.Tensor:
+    """Sample with the host's sampler.
+
+    Args:
+        latents: ``[frames, 4, height, width]``.
+        noise: None where the latents are noisy already.
+        full: the latents are all noise at the first step. The authors' (diffusers') start is then noise of unit variance at the
+            first timestep; the host gives it the variance ``sigma^2`` of noise alone, unless that timestep is the last of all.
+            With a mask, the host's own scale is kept: it noises what is left unmasked alike.
+    """
+    if noise is None:
+        noise = torch.zeros_like(latents)
+    elif full and noise_mask is None and not _is_max(model, sigmas):
+        first = sigmas[0].to(noise)
+        noise = noise * torch.sqrt(1 + first**2) / first
+    samples = comfy.samplers.sample(
+        model,
+        noise,
+        positive,
+        negative,
+        cfg,
+        model.load_device,
+        comfy.samplers.sampler_object(sampler),
+        sigmas,
+        model.model_options,
+        latent_image=latents,
+        denoise_mask=noise_mask,
+        callback=callback,
+        seed=seed,
+    )
+    return samples.to(comfy.model_management.intermediate_device())
+
+
+def _is_max(model: ModelPatcher, sigmas: torch.Tensor) -> bool:
+    """Whether the host itself scales the noise for a start from pure noise (``Sampler.max_denoise``)."""
+    top = float(model.get_model_object("model_sampling").sigma_max)
+    first = float(sigmas[0])
+    return first > top or abs(first - top) <= 1e-5 * top

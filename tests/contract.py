@@ -1,0 +1,79 @@
+"""The public contract: ids, sockets and defaults that workflow JSON in the world names. Add to it, never rename.
+
+For each node: its shown name; inputs as (type, default; None where there is none, or it depends on the user's files), optional ones
+with a trailing ``?``; outputs as (name, type). Combos are named by their fixed options, or COMBO.
+"""
+
+NODES = {
+    "TCANLoad": ("Load TCAN", {"checkpoint": ("COMBO", None)}, [("tcan", "TCAN"), ("empty_prompt", "CONDITIONING")]),
+    "TCANAppearanceEncode": (
+        "Appearance Encode",
+        {
+            "tcan": ("TCAN", None),
+            "vae": ("VAE", None),
+            "image": ("IMAGE", None),
+            "width": ("INT", 0),
+            "height": ("INT", 0),
+        },
+        [("appearance", "TCAN_APPEARANCE")],
+    ),
+    "TCANApply": (
+        "APPA Apply",
+        {
+            "tcan": ("TCAN", None),
+            "appearance": ("TCAN_APPEARANCE", None),
+            "model?": ("MODEL", None),
+            "ptm?": ("TCAN_PTM", None),
+            "appa_strength": ("FLOAT", 1.0),
+            "appearance_strength": ("FLOAT", 1.0),
+            "beta_schedule": (["linear", "scaled_linear"], "linear"),
+        },
+        [("model", "MODEL")],
+    ),
+    "TCANTemporalControlNet": (
+        "Temporal ControlNet",
+        {"tcan": ("TCAN", None), "control_net?": ("CONTROL_NET", None), "temporal_strength": ("FLOAT", 1.0)},
+        [("control_net", "CONTROL_NET")],
+    ),
+    "TCANPTMBuilder": (
+        "PTM Builder",
+        {"pose_images": ("IMAGE", None), "tau": ("FLOAT", 3.0), "mask?": ("MASK", None), "min_resolution": ("INT", 0)},
+        [("ptm", "TCAN_PTM"), ("preview", "IMAGE")],
+    ),
+    "TCANMultiDiffusion": (
+        "MultiDiffusion Windows",
+        {
+            "model": ("MODEL", None),
+            "window_length": ("INT", 16),
+            "window_overlap": ("INT", 4),
+            "closed_loop": ("BOOLEAN", False),
+        },
+        [("model", "MODEL")],
+    ),
+    "TCANMultiDiffusionSampler": (
+        "MultiDiffusion Sampler",
+        {
+            "model": ("MODEL", None),
+            "positive": ("CONDITIONING", None),
+            "negative": ("CONDITIONING", None),
+            "latent_image": ("LATENT", None),
+            "seed": ("INT", 0),
+            "steps": ("INT", 25),
+            "cfg": ("FLOAT", 7.5),
+            "sampler_name": ("COMBO", "ddim"),
+            "scheduler": ("COMBO", "ddim_uniform"),
+            "denoise": ("FLOAT", 1.0),
+            "window_length": ("INT", 16),
+            "window_overlap": ("INT", 4),
+            "closed_loop": ("BOOLEAN", False),
+            "add_noise": ("BOOLEAN", True),
+            "noise_mode": (["repeat_window", "independent"], "repeat_window"),
+        },
+        [("latent", "LATENT")],
+    ),
+    "TCANSave": (
+        "Save TCAN",
+        {"tcan": ("TCAN", None), "filename": ("STRING", "tcan"), "empty_prompt?": ("CONDITIONING", None)},
+        [],
+    ),
+}

@@ -1,0 +1,208 @@
+"""After a run, an error or a cancel nothing of TCAN stays in the host's models; the same graph gives the same bits again."""
+
+import pytest
+import torch
+
+from tests.graph_error import GraphError, GraphInterrupted
+from tests.host_nodes import Fed, capture
+from tests.reference_set import Reference, tensors
+
+
+@pytest.fixture(scope="module")
+def reference(host) -> Reference:
+    return Reference(host)
+
+
+def graph(reference, model, control_net=None, steps: int = 2) -> dict:
+    """The MultiDiffusion Sampler on 10 frames, its model and ControlNet fed in."""
+    text = [[tensors()["text_embeddings"][1:], {}]]
+    prompt = {
+        "model": Fed(model),
+        "text": Fed(text),
+        "latents": Fed({"samples": torch.zeros(10, 4, 16, 16)}),
+        "poses": Fed(reference.poses[:10]),
+        "sampler": {
+            "class_type": "TCANMultiDiffusionSampler",
+            "inputs": {
+                "model": ["model", 0],
+                "positive": ["text", 0],
+                "negative": ["text", 0],
+                "latent_image": ["latents", 0],
+                "seed": 3,
+                "steps": steps,
+                "cfg": 3.0,
+                "sampler_name": "ddim",
+                "scheduler": "ddim_uniform",
+                "denoise": 1.0,
+                "window_length": 6,
+                "window_overlap": 2,
+                "closed_loop": False,
+                "add_noise": True,
+                "noise_mode": "repeat_window",
+            },
+        },
+        "end": capture("sampler"),
+    }
+    if control_net is not None:
+        prompt["control_net"] = Fed(control_net)
+        prompt["apply"] = {
+            "class_type": "ControlNetApplyAdvanced",
+            "inputs": {
+                "positive": ["text", 0],
+                "negative": ["text", 0],
+                "control_net": ["control_net", 0],
+                "image": ["poses", 0],
+                "strength": 1.0,
+                "start_percent": 0.0,
+                "end_percent": 1.0,
+            },
+        }
+        prompt["sampler"]["inputs"] |= {"positive": ["apply", 0], "negative": ["apply", 1]}
+    return prompt
+
+
+def run(reference, *args, **kwargs) -> torch.Tensor:
+    return reference.host.run_graph(graph(reference, *args), **kwargs).value("end")["samples"]
+
+
+class Untouched:
+    """A clone of the host's model beside ours, and what it computes and weighs before anything happens."""
+
+    def __init__(self, reference):
+        self.reference = reference
+        self.other = reference.tcan.unet.clone()
+        self.net = reference.tcan.control_net
+        self.before = self.look()
+
+    def look(self) -> tuple:
+        result = run(self.reference, self.other, self.net)  # also makes the host load this clone
+        network = self.other.model.diffusion_model
+        modules = [(name, type(module), tuple(module._modules)) for name, module in network.named_modules()]
+        forwards = [name for name, module in self.other.model.named_modules() if "forward" in module.__dict__]
+        forwards += [name for name, module in self.net.control_model.named_modules() if "forward" in module.__dict__]
+        weights = {name: tensor.clone() for name, tensor in self.other.model.state_dict().items()}
+        control = {name: tensor.clone() for name, tensor in self.net.control_model.state_dict().items()}
+        return result, modules, forwards, weights, control
+
+    def check(self) -> None:
+        result, modules, forwards, weights, control = self.look()
+        assert torch.equal(result, self.before[0])
+        assert modules == self.before[1]
+        assert forwards == self.before[2] == []
+        for now, then in ((weights, self.before[3]), (control, self.before[4])):
+            assert now.keys() == then.keys()
+            assert all(torch.equal(now[name], then[name]) for name in then)
+
+
+def test_after_a_run(reference):
+    untouched = Untouched(reference)
+    model, net = reference.apply(ptm=reference.ptm(pose_images=reference.poses[:10])), reference.control_net()
+    first = run(reference, model, net)
+    assert not torch.equal(first, untouched.before[0])
+    untouched.check()
+    assert torch.equal(run(reference, model, net), first)
+    untouched.check()
+
+
+def break_second_call(layer: torch.nn.Module) -> torch.utils.hooks.RemovableHandle:
+    calls = []
+
+    def hook(*_):
+        calls.append(None)
+        if len(calls) == 2:
+            raise RuntimeError("broken on purpose")
+
+    return layer.register_forward_pre_hook(hook)
+
+
+@pytest.mark.parametrize("place", ["unet", "control_net", "temporal", "appearance"])
+def test_after_an_exception_inside_sampling(reference, place):
+    untouched = Untouched(reference)
+    model, net = reference.apply(), reference.control_net()
+    expected = run(reference, model, net)
+    layer = {
+        "unet": lambda: model.model.diffusion_model.middle_block[0],
+        "control_net": lambda: net.control_model.middle_block[0],
+        "temporal": lambda: next(iter(net.layers.model.values())).proj_out,
+        "appearance": lambda: reference.tcan.appearance.model.middle_block[0],
+    }[place]()
+    hook = break_second_call(layer)
+    try:
+        with pytest.raises(GraphError, match="broken on purpose"):
+            run(reference, model, net)
+    finally:
+        hook.remove()
+    untouched.check()
+    assert torch.equal(run(reference, model, net), expected)
+
+
+def test_after_a_cancel(reference):
+    untouched = Untouched(reference)
+    model, net = reference.apply(), reference.control_net()
+    expected = run(reference, model, net)
+
+    def cancel(step, steps):
+        if step >= 1:
+            reference.host.interrupt()
+
+    with pytest.raises(GraphInterrupted):
+        run(reference, model, net, 6, on_progress=cancel)
+    untouched.check()
+    assert torch.equal(run(reference, model, net), expected)
+
+
+def test_cancel_between_windows(reference):
+    """The windows of one step can be cut short: the step in which it is asked does not end."""
+    model, windows = reference.apply(), []
+    wrapper_type = "apply_model"
+
+    def watch(executor, *args, **kwargs):
+        windows.append(len(windows))
+        if len(windows) == 1:
+            reference.host.interrupt()
+        return executor(*args, **kwargs)
+
+    watched = model.clone()
+    watched.add_wrapper_with_key(wrapper_type, "watch", watch)
+    with pytest.raises(GraphInterrupted):
+        run(reference, watched)
+    assert len(windows) == 1
+
+
+def test_progress_and_previews(reference):
+    """A step of the browser's progress bar for each step of the sampler, as with the stock sampler."""
+    result = reference.host.run_graph(graph(reference, reference.apply(), None, 3))
+    steps = [(step, steps) for node, step, steps in result.progress if node == "sampler"]
+    assert steps[-1] == (3, 3)
+    assert {step for step, _ in steps} >= {1, 2, 3}
+
+
+def test_a_lora_loaded_meanwhile_finds_every_layer(reference):
+    """While TCAN is in the UNet, its state dict has the names that LoRA loaders look for."""
+    seen = []
+    model = reference.apply().clone()
+    names = set(model.model.state_dict())
+
+    def look(executor, *args, **kwargs):
+        seen.append(set(model.model.state_dict()))
+        return executor(*args, **kwargs)
+
+    model.add_wrapper_with_key("diffusion_model", "look", look)
+    run(reference, model)
+    assert all(names <= found for found in seen)
+
+
+def test_memory_is_given_back(reference):
+    """Features and residuals of a run are gone when it ends."""
+    model, net = reference.apply(), reference.control_net()
+    run(reference, model, net)
+    assert not model.get_attachment("tcan").kept.texts
+    assert not net.video.residuals
+
+
+def test_a_graph_without_tcan_is_untouched(reference):
+    """The stock nodes compute the same before any of our nodes ran and after."""
+    other = reference.tcan.unet.clone()
+    before = run(reference, other)
+    run(reference, reference.apply(), reference.control_net())
+    assert torch.equal(run(reference, other), before)
