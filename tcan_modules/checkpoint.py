@@ -111,7 +111,7 @@ REMEDIES = {
     "unet_temporal": "put the stage-2 '[UNet]…' file or an AnimateDiff motion module into the folder",
     "appearance": "put the '[AppearanceEncoder]…' file (or MagicAnimate's appearance encoder) into the folder",
     "controlnet": "wire a ControlNet of Load ControlNet Model into it, or put the '[ControlNetT]…' file into the folder",
-    "controlnet_temporal": "put the '[ControlNetT]…' file or an AnimateDiff motion module into the folder",
+    "controlnet_temporal": "put the '[ControlNetT]…' file or an AnimateDiff motion module into the folder, or set temporal_strength to 0",
 }
 
 

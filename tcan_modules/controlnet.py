@@ -89,6 +89,11 @@ class WholeVideo:
 class TemporalControlNet(comfy.controlnet.ControlNet):
     """A ControlNet of the host that sees the conditional text alone and serves both rows of guidance with the same residuals."""
 
+    # AnimateDiff-Evolved takes no ControlNet into its windows that lacks these; what they say also comes in transformer_options
+    sub_idxs: list[int] | None = None
+    full_latent_length: int | None = None
+    context_length: int | None = None
+
     def __init__(self, base: comfy.controlnet.ControlNet, layers: ModelPatcher | None, strength: float):
         super().__init__(None, load_device=base.load_device, manual_cast_dtype=base.manual_cast_dtype)
         self.control_model = base.control_model

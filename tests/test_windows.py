@@ -1,5 +1,7 @@
 """Windows along time cover every frame, and are the authors' where they have any."""
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,7 +32,7 @@ def test_every_frame_is_covered(frames, length, data):
         assert all(len(window) == min(length, frames) == len(set(window)) for window in windows)
         assert len({tuple(window) for window in windows}) == len(windows)
     if frames > length:
-        shared = [set(a) & set(b) for a, b in zip(windows, windows[1:])]
+        shared = [set(a) & set(b) for a, b in itertools.pairwise(windows)]
         assert all(len(both) >= overlap for both in shared)
 
 
