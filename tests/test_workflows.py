@@ -1,0 +1,137 @@
+"""The workflows that we ship: both formats agree, the template browser finds them, and they run."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests import wide_models
+from tests.demo import photograph, save_frames
+from tests.tiny_models import tiny_checkpoint, tiny_vae
+from tests.walk import pose_images
+
+FOLDER = Path(__file__).resolve().parent.parent / "workflows"
+NAMES = sorted(file.stem for file in FOLDER.glob("*.json"))
+NOTES = ("Note", "MarkdownNote")
+
+
+def load(name: str, api: bool = False) -> dict:
+    return json.loads((FOLDER / ("api" if api else "") / f"{name}.json").read_text())
+
+
+def as_api(graph: dict, object_info: dict) -> dict:
+    """What the browser would send for a graph in UI format."""
+    links = {link[0]: [str(link[1]), link[2]] for link in graph["links"]}
+    prompt = {}
+    for node in graph["nodes"]:
+        if node["type"] in NOTES:
+            continue
+        linked = {socket["name"]: links[socket["link"]] for socket in node["inputs"] if socket["link"] is not None}
+        values, inputs = list(node["widgets_values"]), {}
+        info = object_info[node["type"]]["input"]
+        for name, given in {**info.get("required", {}), **info.get("optional", {})}.items():
+            options = given[1] if len(given) > 1 else {}
+            if isinstance(given[0], list) or given[0] in ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"):
+                inputs[name] = values.pop(0)
+                if options.get("control_after_generate") or options.get("image_upload"):
+                    values.pop(0)  # what to do with the seed afterwards; the upload button
+            if name in linked:
+                inputs[name] = linked[name]
+        assert not values, node
+        prompt[str(node["id"])] = {"class_type": node["type"], "inputs": inputs}
+    return prompt
+
+
+def test_what_is_shipped():
+    assert {"animate", "animate_with_your_checkpoint", "long_video"} <= set(NAMES)
+    assert NAMES == sorted(file.stem for file in (FOLDER / "api").glob("*.json"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_both_formats_agree(server, name):
+    twin = {node: {"class_type": entry["class_type"], "inputs": entry["inputs"]} for node, entry in load(name, api=True).items()}
+    assert as_api(load(name), server.object_info()) == twin
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_explains_itself(name):
+    graph = load(name)
+    assert any(node["type"] in NOTES and "agreed" in node["widgets_values"][0] for node in graph["nodes"])
+    assert all(group["title"][0].isdigit() for group in graph["groups"])
+
+
+def test_the_template_browser_finds_them(server):
+    found = json.loads(server.request("/workflow_templates"))
+    assert sorted(found["ComfyUI-TCAN"]) == NAMES
+    for name in NAMES:
+        assert server.request(f"/api/workflow_templates/ComfyUI-TCAN/{name}.json")
+        assert server.request(f"/api/workflow_templates/ComfyUI-TCAN/{name}.jpg")[:2] == b"\xff\xd8"
+
+
+@pytest.fixture(scope="module")
+def prepared(server):
+    """The files that the workflows name: small pictures, tiny random models."""
+    for folder in ("vae", "checkpoints", "loras", "controlnet"):
+        (server.base / "models" / folder).mkdir(parents=True, exist_ok=True)
+    tiny_checkpoint(server.base / "models" / "tcan" / "tcan.safetensors")
+    tiny_vae(server.base / "models" / "vae" / "vae-ft-mse-840000-ema-pruned.safetensors")
+    wide_models.checkpoint(server.base / "models" / "checkpoints" / "v1-5-pruned-emaonly.safetensors")
+    wide_models.control_net(server.base / "models" / "controlnet" / "control_v11p_sd15_openpose.pth")
+    wide_models.lora(server.base / "models" / "loras" / "your_lora.safetensors")
+    wide_models.public_parts(server.base / "models" / "tcan" / "TCAN")
+    photograph(server.base / "input" / "character.png")
+    save_frames(pose_images(6, 128, 96), server.base / "input" / "poses.webp")
+    return server
+
+
+def shortened(name: str, **widgets) -> dict:
+    """The API twin with few steps and short windows."""
+    prompt = load(name, api=True)
+    for node in prompt.values():
+        for widget, value in ({"steps": 2, "window_length": 4, "window_overlap": 1} | widgets).items():
+            if widget in node["inputs"]:
+                node["inputs"][widget] = value
+    return prompt
+
+
+@pytest.mark.parametrize("name", ["animate", "animate_with_your_checkpoint", "long_video"])
+def test_it_runs_over_http(prepared, name):
+    prompt = shortened(name)
+    run = prepared.wait(prepared.queue(prompt))
+    saved = next(
+        file for output in run.outputs.values() for file in output.get("images", []) if file["filename"].endswith(".mp4")
+    )
+    assert frames_of(prepared.view(saved)).shape[:3] == (6, 96, 128)
+    sampler = next(node for node, entry in prompt.items() if "sampler_name" in entry["inputs"])
+    steps = [data for event, data in run.messages if event == "progress" and data["node"] == sampler]
+    assert [(data["value"], data["max"]) for data in steps][-1] == (2, 2)
+
+
+def test_the_console_says_what_was_found(prepared):
+    prompt = shortened("animate_with_your_checkpoint", seed=5)
+    prepared.wait(prepared.queue(prompt))
+    logs = prepared.logs()
+    assert "[TCAN] TCAN: no denoising UNet: wire a model of Load Checkpoint into APPA Apply" in logs
+    assert "left out the middle block's temporal layers of mm_sd_v15_v2.ckpt" in logs
+
+
+def test_lora_and_prompt_count(prepared):
+    """The stock LoRA loader and the prompt change the video made with your own checkpoint."""
+    videos = []
+    for widgets in ({}, {"strength_model": 0.0}, {"text": "a robot"}):
+        run = prepared.wait(prepared.queue(shortened("animate_with_your_checkpoint", seed=9, **widgets)))
+        saved = next(file for output in run.outputs.values() for file in output.get("images", []) if "mp4" in file["filename"])
+        videos.append(frames_of(prepared.view(saved)))
+    assert not torch.equal(videos[0], videos[1])
+    assert not torch.equal(videos[0], videos[2])
+
+
+def frames_of(video: bytes) -> torch.Tensor:
+    """``[frames, height, width, 3]`` of an mp4."""
+    import io
+
+    import av
+
+    with av.open(io.BytesIO(video)) as container:
+        return torch.stack([torch.from_numpy(frame.to_ndarray(format="rgb24")) for frame in container.decode(video=0)])

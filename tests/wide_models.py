@@ -1,0 +1,103 @@
+"""Random models that the stock loaders take for SD1.5: as wide (320 channels, 768 wide text), but three levels with one layer each."""
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from tcan_modules.naming import read_architecture, to_host
+from tcan_modules.temporal import TemporalTransformer, sinusoidal_positions
+from tests.tiny_models import tiny_vae
+
+CHANNELS = (320, 320, 640)
+LEVELS = {
+    "block_out_channels": CHANNELS,
+    "layers_per_block": 1,
+    "cross_attention_dim": 768,
+    "attention_head_dim": 8,
+    "down_block_types": ("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
+}
+
+
+def _half(state: dict) -> dict:
+    return {name: tensor.half().contiguous() for name, tensor in state.items()}
+
+
+def _network(seed: int, control: bool = False) -> dict[str, torch.Tensor]:
+    """A random diffusers UNet or ControlNet."""
+    from diffusers import ControlNetModel, UNet2DConditionModel
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if control:
+            network = ControlNetModel(**LEVELS)
+            for parameter in network.parameters():
+                if not parameter.any():  # a new ControlNet adds nothing
+                    torch.nn.init.normal_(parameter, std=0.02)
+        else:
+            network = UNet2DConditionModel(**LEVELS, up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"))
+        return network.state_dict()
+
+
+def _clip() -> dict[str, torch.Tensor]:
+    """A text encoder whose layers add nothing: a prompt is its tokens' embeddings, normalised."""
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    model = CLIPTextModel(CLIPTextConfig(hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12))
+    state = {}
+    for name, tensor in model.state_dict().items():
+        name = name if name.startswith("text_model.") else f"text_model.{name}"
+        is_read = "embedding" in name or ("layer_norm" in name and name.endswith("weight"))
+        state[f"cond_stage_model.transformer.{name}"] = tensor if is_read else torch.zeros_like(tensor)
+    return state
+
+
+def checkpoint(path: Path) -> None:
+    """For Load Checkpoint."""
+    unet = _network(1)
+    state = {f"model.diffusion_model.{name}": tensor for name, tensor in to_host(unet, read_architecture(unet)).items()}
+    vae = path.with_suffix(".vae")
+    tiny_vae(vae)
+    state |= {f"first_stage_model.{name}": tensor for name, tensor in load_file(vae).items()}
+    vae.unlink()
+    save_file(_half(state | _clip()), path)
+
+
+def control_net(path: Path) -> None:
+    """For Load ControlNet Model, in the layout of control_v11p_sd15_openpose."""
+    state = _network(2, control=True)
+    state = {f"control_model.{name}": tensor for name, tensor in to_host(state, read_architecture(state)).items()}
+    torch.save(_half(state), path)
+
+
+def lora(path: Path) -> None:
+    """For Load LoRA: the self-attentions' queries."""
+    generator = torch.Generator().manual_seed(4)
+    state = {}
+    for name, tensor in _network(1).items():
+        if name.endswith("attn1.to_q.weight"):
+            key = f"lora_unet_{name.removesuffix('.weight').replace('.', '_')}"
+            state[f"{key}.lora_down.weight"] = torch.randn(4, tensor.shape[1], generator=generator)
+            state[f"{key}.lora_up.weight"] = torch.randn(tensor.shape[0], 4, generator=generator) / 50
+            state[f"{key}.alpha"] = torch.tensor(4.0)
+    assert state
+    save_file(_half(state), path)
+
+
+def public_parts(folder: Path) -> None:
+    """For Load TCAN without the authors' files: an appearance encoder and an AnimateDiff v2 motion module."""
+    folder.mkdir(parents=True)
+    encoder = {name: tensor for name, tensor in _network(3).items() if not name.startswith(("conv_out", "conv_norm_out"))}
+    save_file(_half(encoder), folder / "diffusion_pytorch_model.safetensors")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        state = {}
+        places = [("down_blocks", level, 0, CHANNELS[level]) for level in range(3)]
+        places += [("up_blocks", block, index, CHANNELS[2 - block]) for block in range(3) for index in range(2)]
+        places += [("mid_block", None, 0, CHANNELS[2])]
+        for side, block, index, channels in places:
+            layer = TemporalTransformer(channels, max_frames=32).state_dict()
+            prefix = f"{side}.{'' if block is None else f'{block}.'}motion_modules.{index}.temporal_transformer"
+            for name, tensor in layer.items():
+                state[f"{prefix}.{name}"] = sinusoidal_positions(32, channels) if name.endswith(".pe") else tensor
+        torch.save({"state_dict": _half(state)}, folder / "mm_sd_v15_v2.ckpt")
