@@ -17,9 +17,10 @@ folder_paths.folder_names_and_paths["tcan"] = (
 class TCANExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         # imported here, so that a broken dependency of one node is reported by the host and nothing is loaded twice
-        from .nodes import appearance, apply, checkpoint, control, multidiffusion, ptm
+        from .nodes import appearance, apply, checkpoint, control, multidiffusion, pose_detect, pose_draw, pose_retarget, ptm
 
-        return [node for module in (checkpoint, appearance, apply, control, ptm, multidiffusion) for node in module.NODES]
+        steps = (checkpoint, pose_detect, pose_retarget, pose_draw, appearance, apply, control, ptm, multidiffusion)
+        return [node for step in steps for node in step.NODES]
 
 
 async def comfy_entrypoint() -> TCANExtension:

@@ -1,7 +1,8 @@
 """The public contract: ids, sockets and defaults that workflow JSON in the world names. Add to it, never rename.
 
 For each node: its shown name; inputs as (type, default; None where there is none, or it depends on the user's files), optional ones
-with a trailing ``?``; outputs as (name, type). Combos are named by their fixed options, or COMBO.
+with a trailing ``?``; outputs as (name, type). Combos are named by their fixed options, or COMBO. A node may have more optional
+inputs with defaults.
 """
 
 NODES = {
@@ -70,6 +71,25 @@ NODES = {
             "noise_mode": (["repeat_window", "independent"], "repeat_window"),
         },
         [("latent", "LATENT")],
+    ),
+    "TCANPoseDetect": (
+        "Pose Detect",
+        {"image": ("IMAGE", None), "detector": (["dwpose", "openpose", "mediapipe"], "dwpose"), "resolution": ("INT", 512)},
+        [("pose_keypoint", "POSE_KEYPOINT"), ("pose_images", "IMAGE")],
+    ),
+    "TCANPoseRetarget": (
+        "Pose Retarget",
+        {
+            "character": ("POSE_KEYPOINT", None),
+            "driving": ("POSE_KEYPOINT", None),
+            "mode": (["relative", "absolute"], "relative"),
+        },
+        [("pose_keypoint", "POSE_KEYPOINT"), ("pose_images", "IMAGE"), ("preview", "IMAGE"), ("character_image", "IMAGE")],
+    ),
+    "TCANPoseDraw": (
+        "Pose Draw",
+        {"pose_keypoint": ("POSE_KEYPOINT", None), "width": ("INT", 0), "height": ("INT", 0)},
+        [("pose_images", "IMAGE")],
     ),
     "TCANSave": (
         "Save TCAN",

@@ -1,0 +1,51 @@
+"""Pose Draw."""
+
+from comfy_api.latest import io
+
+from .pose_common import PoseKeypoint, each_frame
+from .sockets import CATEGORY
+
+
+class TCANPoseDraw(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="TCANPoseDraw",
+            display_name="Pose Draw",
+            category=CATEGORY,
+            description=("Draws skeletons as the OpenPose ControlNet knows them: one picture for each frame, everybody in it."),
+            inputs=[
+                PoseKeypoint.Input(
+                    "pose_keypoint",
+                    tooltip="Poses from a detector, an editor or a JSON file, in pixels or in 0..1 of their canvas.",
+                ),
+                io.Int.Input(
+                    "width",
+                    default=0,
+                    min=0,
+                    max=16384,
+                    step=8,
+                    tooltip=("Width of the pictures; 0 is as detected, or follows from the height. Proportions are kept."),
+                ),
+                io.Int.Input(
+                    "height",
+                    default=0,
+                    min=0,
+                    max=16384,
+                    step=8,
+                    tooltip=("Height of the pictures; 0 is as detected, or follows from the width. Proportions are kept."),
+                ),
+                io.Boolean.Input("hands", default=False, optional=True, tooltip="Draw hands where the poses have them."),
+            ],
+            outputs=[io.Image.Output(display_name="pose_images", tooltip="The skeletons on black.")],
+        )
+
+    @classmethod
+    def execute(cls, pose_keypoint, width: int, height: int, hands: bool = False) -> io.NodeOutput:
+        from ..tcan_modules.pose import as_image, draw_frames, read_pose_keypoint
+
+        frames = read_pose_keypoint(pose_keypoint)
+        return io.NodeOutput(as_image(draw_frames(frames, width, height, hands, each_frame(len(frames)))))
+
+
+NODES = [TCANPoseDraw]

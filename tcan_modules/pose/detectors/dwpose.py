@@ -1,0 +1,76 @@
+"""DWPose, the authors' detector: YOLOX finds the people, a whole-body RTMPose their 133 points. Run by rtmlib from two
+local files.
+
+YOLOX was trained on BGR pictures and RTMPose on RGB. The points are COCO-WholeBody's; the neck is the shoulders'
+middle, seen when both are, and the face's last two points are the eyes, as DWPose's own code has it.
+"""
+
+import numpy as np
+
+from ..skeleton import L_EYE, L_SHOULDER, NECK, R_EYE, R_SHOULDER, Person
+from .files import find_file, import_library
+
+NAME = "DWPose"
+INSTALL = "rtmlib onnxruntime opencv-python"
+SOURCE = "https://huggingface.co/yzd-v/DWPose"
+FINDER_FILE, FINDER_SIZE = "yolox_l.onnx", (640, 640)
+POSE_FILE, POSE_SIZE = "dw-ll_ucoco_384.onnx", (288, 384)
+PERSON_CLASS = 0
+LEAST_SCORE = 0.3
+# OpenPose joint <- COCO-WholeBody point, for all joints but the neck.
+BODY = {
+    0: 0,
+    2: 6,
+    3: 8,
+    4: 10,
+    5: 5,
+    6: 7,
+    7: 9,
+    8: 12,
+    9: 14,
+    10: 16,
+    11: 11,
+    12: 13,
+    13: 15,
+    14: 2,
+    15: 1,
+    16: 4,
+    17: 3,
+}
+FACE, LEFT_HAND, RIGHT_HAND = slice(23, 91), slice(91, 112), slice(112, 133)
+
+
+class DWPoseDetector:
+    """Everybody in the picture, with hands and face."""
+
+    def __init__(self, folders, hands: bool, device: str):
+        paths = [str(find_file(name, folders, NAME, SOURCE)) for name in (FINDER_FILE, POSE_FILE)]
+        rtmlib = import_library("rtmlib", NAME, INSTALL)
+        onnxruntime = import_library("onnxruntime", NAME, INSTALL)
+        gpu = device.startswith("cuda") and "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+        where = {"backend": "onnxruntime", "device": "cuda" if gpu else "cpu"}
+        self.finder = rtmlib.YOLOX(paths[0], FINDER_SIZE, det_mode="multiclass", score_thr=LEAST_SCORE, **where)
+        self.pose = rtmlib.RTMPose(paths[1], POSE_SIZE, **where)
+
+    def find_people(self, image: np.ndarray) -> list[Person]:
+        boxes, classes = self.finder(np.ascontiguousarray(image[..., ::-1]))
+        boxes = boxes[classes == PERSON_CLASS]
+        # Without a box rtmlib would take the whole picture for a person.
+        if len(boxes) == 0:
+            return []
+        people = [openpose_person(points, scores) for points, scores in zip(*self.pose(image, boxes))]
+        return [person for person in people if person.seen.any()]
+
+    def close(self) -> None:
+        self.finder = self.pose = None
+
+
+def openpose_person(points: np.ndarray, scores: np.ndarray) -> Person:
+    """COCO-WholeBody points [133, 2] in pixels and their scores [133] as an OpenPose person."""
+    whole = np.concatenate([points, np.ones((len(points), 1))], axis=1) * (scores >= LEAST_SCORE)[:, None]
+    body = np.zeros((18, 3))
+    body[list(BODY)] = whole[list(BODY.values())]
+    if body[R_SHOULDER, 2] and body[L_SHOULDER, 2]:
+        body[NECK] = (body[R_SHOULDER] + body[L_SHOULDER]) / 2
+    face = np.concatenate([whole[FACE], body[[R_EYE, L_EYE]]])
+    return Person(body, *(part if part[:, 2].any() else None for part in (whole[LEFT_HAND], whole[RIGHT_HAND], face)))

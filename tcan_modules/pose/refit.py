@@ -1,0 +1,58 @@
+"""From detected frames to a driver that can be retargeted, and from there to the character's frames: the steps in their
+order.
+"""
+
+from dataclasses import dataclass
+
+from .crop import crop_track, kept_share
+from .gaps import fill_gaps
+from .people import choose_person
+from .retarget import retarget
+from .skeleton import PoseFrame, PoseTrack
+from .smoothing import smooth
+
+
+@dataclass(frozen=True)
+class Options:
+    """How poses are refitted; the defaults are the authors' procedure for the largest person."""
+
+    mode: str = "relative"
+    fit: str = "authors"
+    driving_person: str = "largest"
+    driving_index: int = 0
+    character_person: str = "largest"
+    character_index: int = 0
+    gaps: str = "interpolate"
+    smoothing: str = "off"
+    smoothing_strength: float = 0.5
+    crop: bool = False
+
+
+@dataclass(frozen=True)
+class Refitted:
+    """The character [1 frame], the chosen driver [frames] and the refitted poses [frames]; with the crop the character
+    and the poses have the cut canvas, of which `share` of the height was kept.
+    """
+
+    character: PoseTrack
+    driving: PoseTrack
+    poses: PoseTrack
+    share: float
+
+
+def refit(character: list[PoseFrame], driving: list[PoseFrame], options: Options = Options()) -> Refitted:
+    """Refits the driving frames to the first frame of `character`. Raises ValueError when either shows nobody."""
+    body = _named("character", choose_person, character[:1], options.character_person, options.character_index)
+    driver = _named("driving video", choose_person, driving, options.driving_person, options.driving_index)
+    driver = smooth(fill_gaps(driver, options.gaps), options.smoothing, options.smoothing_strength)
+    poses = retarget(body, driver, options.mode, options.fit)
+    share = kept_share(body) if options.crop else 1.0
+    return Refitted(crop_track(body, share), driver, crop_track(poses, share), share)
+
+
+def _named(whose: str, step, *arguments):
+    """Calls a step and puts into its error whose poses it was about."""
+    try:
+        return step(*arguments)
+    except ValueError as error:
+        raise ValueError(f"In the poses of the {whose}: {error}") from None

@@ -1,0 +1,260 @@
+"""Refits a driving person's poses to the body of a character (the paper's appendix on pose retargeting; the authors'
+utils.py, `relative_balanced_pose_transform`).
+
+The pivot is the length from nose to neck. Each bone takes the character's length, left and right by their larger, in
+the driver's direction, from the neck outwards. In `relative` mode it is scaled by how the driver's own bone changed
+since the first frame (at most 1.1), so that foreshortening stays, and the neck moves as the driver's does; in
+`absolute` mode neither. Beyond the authors: positions are not cut to whole pixels, and joints, bones and pivots that
+are missing somewhere have a sensible pose.
+
+All lengths are pixels of the character's picture. Arrays are [frames, …].
+"""
+
+import numpy as np
+
+from .extremities import follow_body
+from .skeleton import BONES, L_SHOULDER, MIRRORED, NECK, NOSE, PARENT, R_SHOULDER, PoseTrack
+
+MODES = ("relative", "absolute")
+FITS = ("authors", "to_scale", "keep_character")
+LONGEST_GROWTH = 1.1
+# A bone shorter than this share of the character's pivot points nowhere in particular, and is not brought to the
+# character's length.
+SHORTEST_SHARE = 0.1
+# A length below this share of the whole person counts as zero.
+NOTHING = 1e-4
+# The least pivot that a frame is believed to have, in the video's median.
+SHORTEST_PIVOT = 0.5
+
+_BONES = np.array(BONES)
+_PARENTS = np.array([PARENT[bone] for bone in BONES])
+
+
+def retarget(character: PoseTrack, driving: PoseTrack, mode: str = "relative", fit: str = "authors") -> PoseTrack:
+    """The driving poses with the character's body, on the character's canvas. `character` is one frame; joints that the
+    driver lacks stay missing.
+
+    `fit` says how the driver's size and travel are measured:
+    - `authors`: exactly their procedure. The neck's travel is taken in fractions of the driver's picture, so it depends
+      on that picture's size and aspect ratio.
+    - `to_scale`: in pixels, scaled like the body, so that it does not.
+    - `keep_character`: the neck stays where the character's is, and in `relative` mode the driver's growing and
+      shrinking as a whole (nearing or leaving the camera) is not taken over: the character keeps its place and size in
+      its picture.
+
+    Raises ValueError when the character shows no neck, or the modes are unknown.
+    """
+    if mode not in MODES:
+        raise ValueError(f"Unknown retargeting mode '{mode}': choose one of {', '.join(MODES)}.")
+    if fit not in FITS:
+        raise ValueError(f"Unknown fit '{fit}': choose one of {', '.join(FITS)}.")
+    if not character.seen[0, NECK]:
+        raise ValueError(
+            "The character's neck was not found, and every bone is hung on it: use a picture that shows both"
+            " shoulders, another detector, or add the neck in a pose editor."
+        )
+    lengths = character_lengths(character)
+    scale = body_scale(lengths, character, driving)
+    neck = driver_neck(driving, character, scale)
+    # From here on the driver's neck counts as seen: bones hang on where it is or would be.
+    points, seen = driving.points.copy(), driving.seen.copy()
+    points[:, NECK], seen[:, NECK] = neck, True
+    if fit == "authors":
+        # As if the driver's picture had the area of the character's, so that the video's resolution does not matter.
+        unit = np.full(len(driving), picture_scale(character, driving))
+    else:
+        unit = scale
+    vectors, linked = bone_vectors(points, seen)
+    new_lengths = bone_lengths(lengths, vectors, linked, scale, unit, mode, fit)
+    start = character.points[0, NECK] + neck_travel(neck, scale, character, driving, mode, fit)
+    new = hang_bones(points, seen, start, vectors, linked, new_lengths, scale)
+    body = np.concatenate([np.where(driving.seen[..., None], new, 0.0), driving.seen[..., None].astype(float)], axis=-1)
+    return driving.with_parts(body=body, **follow_body(driving, body, scale), width=character.width, height=character.height)
+
+
+def character_lengths(character: PoseTrack) -> np.ndarray:
+    """The character's bone lengths in pixels [18], left and right by their larger; NaN where neither side was seen."""
+    points, seen = character.points[0], character.seen[0]
+    lengths = np.full(len(points), np.nan)
+    for bone in BONES:
+        if seen[bone] and seen[PARENT[bone]]:
+            lengths[bone] = np.linalg.norm(points[bone] - points[PARENT[bone]])
+    for pair in MIRRORED:
+        lengths[list(pair)] = np.fmax(*lengths[list(pair)])
+    return lengths
+
+
+def bone_vectors(points: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Bones as vectors from parent to joint [frames, 18, 2], zero unless both ends were seen, which the second array
+    says [frames, 18].
+    """
+    vectors = np.zeros_like(points)
+    linked = np.zeros_like(seen)
+    linked[:, _BONES] = seen[:, _BONES] & seen[:, _PARENTS]
+    vectors[:, _BONES] = np.where(linked[:, _BONES, None], points[:, _BONES] - points[:, _PARENTS], 0.0)
+    return vectors, linked
+
+
+def pivot_length(lengths: np.ndarray) -> float:
+    """The character's pivot in pixels: nose to neck, or where that is unseen or nothing the median of its bones; 0
+    without any.
+    """
+    if np.nan_to_num(lengths[NOSE]) > 0:
+        return float(lengths[NOSE])
+    known = lengths[np.nan_to_num(lengths) > 0]
+    return float(np.median(known)) if len(known) else 0.0
+
+
+def body_scale(lengths: np.ndarray, character: PoseTrack, driving: PoseTrack) -> np.ndarray:
+    """The character's size over the driver's [frames]: the ratio of their pivots.
+
+    Where the driver's pivot is unseen or has no length, the neighbouring frames' pivot; one much shorter than usual
+    (a bow) counts as half of the usual. Without any pivot, the median ratio of all bones that both show; without such
+    bones, that of the boxes around the joints that both show; without those, the ratio of the pictures.
+    """
+    vectors, linked = bone_vectors(driving.points, driving.seen)
+    driver = np.linalg.norm(vectors, axis=-1)
+    longer = linked & (driver > NOTHING * person_size(driving.points, driving.seen)[:, None])
+    if np.nan_to_num(lengths[NOSE]) > 0 and longer[:, NOSE].any():
+        pivot = np.where(longer[:, NOSE], driver[:, NOSE], np.nan)
+        return lengths[NOSE] / np.maximum(_interpolated(pivot), SHORTEST_PIVOT * np.nanmedian(pivot))
+    usable = longer & (np.nan_to_num(lengths) > 0)
+    if usable.any():
+        return np.full(len(driver), np.median(np.broadcast_to(lengths, driver.shape)[usable] / driver[usable]))
+    both = driving.seen & character.seen
+    new, old = (person_size(np.broadcast_to(each.points, driving.points.shape), both) for each in (character, driving))
+    usable = (new > 0) & (old > 0)
+    ratio = np.median(new[usable] / old[usable]) if usable.any() else picture_scale(character, driving)
+    return np.full(len(driver), ratio)
+
+
+def picture_scale(character: PoseTrack, driving: PoseTrack) -> float:
+    """The size of the character's picture over that of the driver's, by their areas."""
+    return float(np.sqrt(character.width * character.height / (driving.width * driving.height)))
+
+
+def bone_lengths(
+    lengths: np.ndarray,
+    vectors: np.ndarray,
+    linked: np.ndarray,
+    scale: np.ndarray,
+    unit: np.ndarray,
+    mode: str,
+    fit: str,
+) -> np.ndarray:
+    """The length that each bone gets, in pixels [frames, 18].
+
+    A bone that the character lacks keeps the driver's proportion. A bone that is too short keeps the driver's length,
+    measured in `unit` pixels of the character's picture for one of the driver's [frames].
+    """
+    driver = np.linalg.norm(vectors, axis=-1)
+    target = np.nan_to_num(lengths)
+    if mode == "relative":
+        target = target * np.clip(growth(driver, linked, fit), 0.0, LONGEST_GROWTH)
+    short = SHORTEST_SHARE * pivot_length(lengths)
+    new = np.where(driver * unit[:, None] < short, driver * unit[:, None], target)
+    new = np.where(np.nan_to_num(lengths, nan=-1.0) >= short, new, driver * scale[:, None])
+    if np.nan_to_num(lengths[NOSE]) > 0:
+        new[:, NOSE] = lengths[NOSE]
+    return new
+
+
+def growth(driver: np.ndarray, linked: np.ndarray, fit: str) -> np.ndarray:
+    """How long each of the driver's bones is compared with the first frame that shows it [frames, 18]; 1 where that
+    says nothing.
+
+    With `keep_character` the growth of the person as a whole, the median over the bones, is divided out.
+    """
+    linked = linked & (driver > 0)
+    first = np.take_along_axis(driver, linked.argmax(axis=0)[None], axis=0)
+    usable = linked & (first > 0)
+    change = np.where(usable, driver / np.where(first > 0, first, 1.0), np.nan)
+    if fit == "keep_character":
+        any_bone = usable.any(axis=1)
+        whole = np.ones(len(change))
+        whole[any_bone] = np.nanmedian(change[any_bone], axis=1)
+        change = change / whole[:, None]
+    return np.where(np.isfinite(change), change, 1.0)
+
+
+def driver_neck(driving: PoseTrack, character: PoseTrack, scale: np.ndarray) -> np.ndarray:
+    """Where the driver's neck is, or would be, in every frame, in the driver's pixels [frames, 2].
+
+    Unseen, it is the shoulders' middle; else it keeps its place to whatever joint is seen in this frame and was seen
+    together with the neck in the nearest one; else the character's proportions say where it is from the joints that
+    both show.
+    """
+    points, seen = driving.points, driving.seen
+    neck = np.where(seen[:, [NECK]], points[:, NECK], np.nan)
+    shoulders = ~seen[:, NECK] & seen[:, R_SHOULDER] & seen[:, L_SHOULDER]
+    neck[shoulders] = (points[shoulders, R_SHOULDER] + points[shoulders, L_SHOULDER]) / 2
+    known = np.flatnonzero(np.isfinite(neck[:, 0]))
+    for t in np.flatnonzero(~np.isfinite(neck[:, 0])):
+        for near in known[np.argsort(np.abs(known - t), kind="stable")]:
+            both = seen[t] & seen[near]
+            if both.any():
+                neck[t] = (points[t, both] - points[near, both] + neck[near]).mean(axis=0)
+                break
+        else:
+            both = seen[t] & character.seen[0]
+            if both.any():
+                neck[t] = (points[t, both] + (character.points[0, NECK] - character.points[0, both]) / scale[t]).mean(axis=0)
+            else:
+                neck[t] = points[t, seen[t]].mean(axis=0) if seen[t].any() else 0.0
+    return neck
+
+
+def neck_travel(neck: np.ndarray, scale: np.ndarray, character: PoseTrack, driving: PoseTrack, mode: str, fit: str) -> np.ndarray:
+    """How far the character's neck moves from its place, in pixels [frames, 2]."""
+    if mode == "absolute" or fit == "keep_character":
+        return np.zeros_like(neck)
+    travel = (neck - neck[driving.present.argmax()]) * scale[:, None]
+    if fit == "authors":
+        travel = travel * [character.width / driving.width, character.height / driving.height]
+    return travel
+
+
+def hang_bones(
+    points: np.ndarray,
+    seen: np.ndarray,
+    start: np.ndarray,
+    vectors: np.ndarray,
+    linked: np.ndarray,
+    new_lengths: np.ndarray,
+    scale: np.ndarray,
+) -> np.ndarray:
+    """Joint positions [frames, 18, 2] from the neck (`start`) outwards, each bone in the driver's direction with its
+    new length.
+
+    A joint whose parent is unseen hangs on the nearest seen joint before it, at the driver's distance times the body's
+    scale.
+    """
+    driver = np.linalg.norm(vectors, axis=-1)
+    stretch = np.divide(new_lengths, driver, out=np.zeros_like(driver), where=driver > 0)
+    # For each joint its own place in the new pose and in the driver's, or that of the nearest seen joint before it.
+    new, old = np.zeros_like(points), np.zeros_like(points)
+    new[:, NECK], old[:, NECK] = start, points[:, NECK]
+    for bone in BONES:
+        parent = PARENT[bone]
+        step = np.where(
+            linked[:, bone, None],
+            vectors[:, bone] * stretch[:, bone, None],
+            (points[:, bone] - old[:, parent]) * scale[:, None],
+        )
+        new[:, bone] = np.where(seen[:, bone, None], new[:, parent] + step, new[:, parent])
+        old[:, bone] = np.where(seen[:, bone, None], points[:, bone], old[:, parent])
+    return new
+
+
+def person_size(points: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """Diagonal of the box around the seen joints, in pixels [frames]; 0 where none is seen."""
+    low = np.where(seen[..., None], points, np.inf).min(axis=1)
+    high = np.where(seen[..., None], points, -np.inf).max(axis=1)
+    some = seen.any(axis=1)
+    return np.linalg.norm(np.where(some[:, None], high, 0.0) - np.where(some[:, None], low, 0.0), axis=-1)
+
+
+def _interpolated(values: np.ndarray) -> np.ndarray:
+    """The values with NaN interpolated from their neighbours, held at both ends."""
+    known = np.flatnonzero(np.isfinite(values))
+    return np.interp(np.arange(len(values)), known, values[known])

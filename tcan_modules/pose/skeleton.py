@@ -1,0 +1,220 @@
+"""The OpenPose body of 18 joints, and the classes that carry people through this package.
+
+Coordinates are pixels of a canvas of `width` x `height`, x to the right, y down, floats. The third number of a key
+point is its confidence; 0 means that the joint was not seen, and its coordinates then mean nothing.
+"""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+JOINTS = (
+    "nose",
+    "neck",
+    "right shoulder",
+    "right elbow",
+    "right wrist",
+    "left shoulder",
+    "left elbow",
+    "left wrist",
+    "right hip",
+    "right knee",
+    "right ankle",
+    "left hip",
+    "left knee",
+    "left ankle",
+    "right eye",
+    "left eye",
+    "right ear",
+    "left ear",
+)
+(
+    NOSE,
+    NECK,
+    R_SHOULDER,
+    R_ELBOW,
+    R_WRIST,
+    L_SHOULDER,
+    L_ELBOW,
+    L_WRIST,
+    R_HIP,
+    R_KNEE,
+    R_ANKLE,
+    L_HIP,
+    L_KNEE,
+    L_ANKLE,
+    R_EYE,
+    L_EYE,
+    R_EAR,
+    L_EAR,
+) = range(18)
+HAND_POINTS = 21
+FACE_POINTS = 70
+
+# The joint that each joint hangs on; a bone is named by its outer joint. The neck is the root.
+PARENT = (
+    NECK,
+    None,
+    NECK,
+    R_SHOULDER,
+    R_ELBOW,
+    NECK,
+    L_SHOULDER,
+    L_ELBOW,
+    NECK,
+    R_HIP,
+    R_KNEE,
+    NECK,
+    L_HIP,
+    L_KNEE,
+    NOSE,
+    NOSE,
+    R_EYE,
+    L_EYE,
+)
+# Bones from the root outwards: a parent always comes before its children.
+BONES = (
+    NOSE,
+    R_SHOULDER,
+    L_SHOULDER,
+    R_HIP,
+    L_HIP,
+    R_EYE,
+    L_EYE,
+    R_ELBOW,
+    L_ELBOW,
+    R_KNEE,
+    L_KNEE,
+    R_EAR,
+    L_EAR,
+    R_WRIST,
+    L_WRIST,
+    R_ANKLE,
+    L_ANKLE,
+)
+MIRRORED = (
+    (R_SHOULDER, L_SHOULDER),
+    (R_ELBOW, L_ELBOW),
+    (R_WRIST, L_WRIST),
+    (R_HIP, L_HIP),
+    (R_KNEE, L_KNEE),
+    (R_ANKLE, L_ANKLE),
+    (R_EYE, L_EYE),
+    (R_EAR, L_EAR),
+)
+
+PARTS = ("body", "left_hand", "right_hand", "face")
+PART_POINTS = {"body": len(JOINTS), "left_hand": HAND_POINTS, "right_hand": HAND_POINTS, "face": FACE_POINTS}
+
+
+@dataclass(frozen=True)
+class Person:
+    """One person in one frame: `body` [18, 3], hands [21, 3] and `face` [n, 3] of (x, y, confidence), or None where not
+    detected.
+    """
+
+    body: np.ndarray
+    left_hand: np.ndarray | None = None
+    right_hand: np.ndarray | None = None
+    face: np.ndarray | None = None
+
+    @property
+    def seen(self) -> np.ndarray:
+        """Which of the 18 joints were seen, bool [18]."""
+        return self.body[:, 2] > 0
+
+    def box(self) -> np.ndarray:
+        """Left, top, right, bottom of the seen joints, in pixels [4]; zeros when none is seen."""
+        points = self.body[self.seen, :2]
+        return np.concatenate([points.min(0), points.max(0)]) if len(points) else np.zeros(4)
+
+    def moved(self, scale, offset=(0.0, 0.0)) -> "Person":
+        """The same person with every coordinate times `scale` plus `offset`, both numbers or (x, y) in pixels."""
+
+        def move(part):
+            if part is None:
+                return None
+            points = part[:, :2] * scale + np.asarray(offset, dtype=float)
+            return np.where(part[:, 2:] > 0, np.concatenate([points, part[:, 2:]], axis=1), 0.0)
+
+        return Person(*(move(getattr(self, part)) for part in PARTS))
+
+
+@dataclass(frozen=True)
+class PoseFrame:
+    """All people of one frame on a canvas of `width` x `height` pixels."""
+
+    people: list[Person]
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class PoseTrack:
+    """One person through a video.
+
+    `body` [frames, 18, 3], `left_hand` and `right_hand` [frames, 21, 3], `face` [frames, n, 3] of (x, y, confidence),
+    zeros where nothing was seen. `filled` lists the frames in which nobody was detected and the pose was made from the
+    neighbours.
+    """
+
+    body: np.ndarray
+    left_hand: np.ndarray
+    right_hand: np.ndarray
+    face: np.ndarray
+    width: int
+    height: int
+    filled: list[int] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.body)
+
+    @property
+    def points(self) -> np.ndarray:
+        """Joint positions [frames, 18, 2] in pixels."""
+        return self.body[..., :2]
+
+    @property
+    def seen(self) -> np.ndarray:
+        """Which joints were seen, bool [frames, 18]."""
+        return self.body[..., 2] > 0
+
+    @property
+    def present(self) -> np.ndarray:
+        """The frames in which the person has any joint, bool [frames]."""
+        return self.seen.any(axis=1)
+
+    def with_parts(self, **parts) -> "PoseTrack":
+        """A copy with other arrays for the named parts or fields."""
+        return replace(self, **parts)
+
+    def frames(self) -> list[PoseFrame]:
+        """The track as frames of at most one person; a hand or face without any point becomes None."""
+
+        def part(name, t):
+            array = getattr(self, name)[t]
+            return array if (array[:, 2] > 0).any() else None
+
+        return [
+            PoseFrame(
+                [Person(self.body[t], *(part(name, t) for name in PARTS[1:]))] if self.present[t] else [],
+                self.width,
+                self.height,
+            )
+            for t in range(len(self))
+        ]
+
+
+def track_of(people: list[Person | None], width: int, height: int) -> PoseTrack:
+    """Stacks one person per frame (None: absent) into a `PoseTrack` of a `width` x `height` canvas."""
+
+    def stack(name):
+        rows = [getattr(person, name) if person is not None else None for person in people]
+        points = max((len(row) for row in rows if row is not None), default=PART_POINTS[name])
+        out = np.zeros((len(rows), points, 3))
+        for t, row in enumerate(rows):
+            if row is not None:
+                out[t, : len(row)] = row
+        return out
+
+    return PoseTrack(*(stack(name) for name in PARTS), width=width, height=height)

@@ -1,0 +1,74 @@
+"""Smoothing of key points over time, for detectors that tremble.
+
+Each stretch of frames in which a point was seen is smoothed on its own; points are neither made nor removed.
+"""
+
+import numpy as np
+from scipy.signal import savgol_filter
+
+from .retarget import person_size
+from .skeleton import PARTS, PoseTrack
+
+METHODS = ("off", "one_euro", "savitzky_golay")
+# One-Euro: the cutoff falls from the first to the second (in cycles per frame) as the strength goes from 0 to 1.
+CUTOFFS = (0.5, 0.02)
+SPEED_CUTOFF = 0.2
+# How much the cutoff rises for each body size that a point moves per frame.
+SPEED_GAIN = 10.0
+# Savitzky-Golay: quadratic, over windows from 5 frames to this many.
+LONGEST_WINDOW = 25
+
+
+def smooth(track: PoseTrack, method: str = "off", strength: float = 0.5) -> PoseTrack:
+    """The track with smoother paths; `strength` 0..1.
+
+    `one_euro` (Casiez, Roussel and Vogel 2012) smooths slow movement most and follows fast movement with little lag;
+    `savitzky_golay` fits parabolas over a window and has no lag. Raises ValueError for another method.
+    """
+    if method not in METHODS:
+        raise ValueError(f"Unknown smoothing '{method}': choose one of {', '.join(METHODS)}.")
+    if method == "off":
+        return track
+    sizes = person_size(track.points, track.seen)
+    size = float(np.median(sizes[sizes > 0])) if (sizes > 0).any() else 1.0
+    parts = {}
+    for name in PARTS:
+        array = getattr(track, name).copy()
+        for point in range(array.shape[1]):
+            for stretch in _stretches(array[:, point, 2] > 0):
+                path = array[stretch, point, :2]
+                array[stretch, point, :2] = (
+                    one_euro(path / size, strength) * size if method == "one_euro" else savitzky_golay(path, strength)
+                )
+        parts[name] = array
+    return track.with_parts(**parts)
+
+
+def one_euro(path: np.ndarray, strength: float) -> np.ndarray:
+    """The One-Euro filter over a path [frames, 2] in body sizes: a low-pass whose cutoff rises with the speed."""
+    lowest = CUTOFFS[0] * (CUTOFFS[1] / CUTOFFS[0]) ** strength
+    out = path.copy()
+    speed = np.zeros(path.shape[1])
+    for t in range(1, len(path)):
+        speed = speed + _share(SPEED_CUTOFF) * (path[t] - path[t - 1] - speed)
+        out[t] = out[t - 1] + _share(lowest + SPEED_GAIN * np.linalg.norm(speed)) * (path[t] - out[t - 1])
+    return out
+
+
+def savitzky_golay(path: np.ndarray, strength: float) -> np.ndarray:
+    """Parabolas fitted over a moving window of a path [frames, 2]; a path shorter than 5 frames is left as it is."""
+    window = 5 + 2 * round(strength * (LONGEST_WINDOW - 5) / 2)
+    window = min(window, len(path) - 1 + len(path) % 2)
+    return savgol_filter(path, window, polyorder=2, axis=0) if window >= 5 else path
+
+
+def _share(cutoff: float) -> float:
+    """How much of a step a first-order low-pass with this cutoff (cycles per frame) takes at once."""
+    turn = 2 * np.pi * cutoff
+    return turn / (turn + 1)
+
+
+def _stretches(seen: np.ndarray) -> list[slice]:
+    """The runs of frames in which a point was seen."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], seen.astype(np.int8), [0]])))
+    return [slice(start, stop) for start, stop in zip(edges[::2], edges[1::2])]
