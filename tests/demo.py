@@ -24,11 +24,11 @@ def say(text: str) -> None:
     sys.stderr.write(f"{text}\n")
 
 
-def photograph(path: Path) -> None:
+def photograph(path: Path, size: int = SIZE) -> None:
     """A person who is fine with being animated: the astronaut Eileen Collins, a NASA picture in the public domain."""
     from skimage import data
 
-    Image.fromarray(data.astronaut()).resize((SIZE, SIZE), Image.Resampling.LANCZOS).save(path)
+    Image.fromarray(data.astronaut()).resize((size, size), Image.Resampling.LANCZOS).save(path)
 
 
 def save_frames(frames: torch.Tensor, path: Path) -> None:
