@@ -1,6 +1,7 @@
 """The workflows that we ship: both formats agree, the template browser finds them, and they run."""
 
 import json
+import uuid
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,7 @@ def test_both_formats_agree(server, name):
 @pytest.mark.parametrize("name", NAMES)
 def test_links_hold_together(name):
     graph = load(name)
+    assert str(uuid.UUID(graph["id"])) == graph["id"]  # the browser complains about any other id
     nodes = {node["id"]: node for node in graph["nodes"]}
     for link, source, output, target, place, kind in graph["links"]:
         given, taken = nodes[source]["outputs"][output], nodes[target]["inputs"][place]
