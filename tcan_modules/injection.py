@@ -10,11 +10,13 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import comfy.ldm.modules.attention
+import comfy.ops
 import torch
 from comfy.ldm.modules.diffusionmodules.openaimodel import Downsample, ResBlock, Upsample
 from torch import nn
 
 from .appearance import meeting_blocks
+from .frame_norm import group_norm_over_frames
 from .host_models import TemporalLayers
 from .temperature import TemperatureMaps
 
@@ -61,7 +63,7 @@ def frame_norms(network: nn.Module, frames: int) -> Iterator[None]:
     """GroupNorms of the residual blocks and of the output head take their statistics over frames, height and width together."""
     with ExitStack() as undo:
         for norm in residual_norms(network) if frames > 1 else ():
-            undo.enter_context(_forward(norm, functools.partial(_norm_over_frames, norm.forward, frames)))
+            undo.enter_context(_forward(norm, functools.partial(_norm_over_frames, norm, frames)))
         yield
 
 
@@ -87,11 +89,10 @@ def residual_norms(network: nn.Module) -> list[nn.Module]:
     return [*norms, head[0]] if head is not None else norms
 
 
-def _norm_over_frames(original, frames: int, x: torch.Tensor) -> torch.Tensor:
-    """A GroupNorm over ``[rows * frames, channels, height, width]`` with the frames of a row as one volume."""
-    rows, channels, height, width = x.shape[0] // frames, *x.shape[1:]
-    volume = x.view(rows, frames, channels, height * width).transpose(1, 2)
-    return original(volume).view(rows, channels, frames, height * width).transpose(1, 2).reshape(x.shape)
+def _norm_over_frames(norm: nn.GroupNorm, frames: int, x: torch.Tensor) -> torch.Tensor:
+    """One of the host's GroupNorms over the frames of a row; its weights may rest in another memory or precision."""
+    weight, bias = comfy.ops.cast_bias_weight(norm, x)
+    return group_norm_over_frames(x, frames, norm.num_groups, weight, bias, norm.eps)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ Its weights are the tiny reference checkpoint with random values, so the picture
 
 import argparse
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -80,6 +81,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="dev.py demo", description=__doc__)
     parser.add_argument("--out", type=Path, default=ROOT / "output", help="folder for the video (default: output/)")
     out = parser.parse_args().out
+    # on a busy machine, threads that spin while they wait for each other take ten times as long
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     say("Starting ComfyUI …")
     with running() as server:
         prepare(server.base)

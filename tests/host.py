@@ -156,14 +156,14 @@ class Host:
 
 
 @functools.cache
-def boot(pack: bool = True) -> Host:
-    """Starts ComfyUI in this process, once, with its built-in nodes and, unless told otherwise, this pack."""
+def boot(pack: bool = True, cpu: bool = True) -> Host:
+    """Starts ComfyUI in this process, once, with its built-in nodes and, unless told otherwise, this pack and without a GPU."""
     base = contextlib.ExitStack()
     atexit.register(base.close)
     folder = base.enter_context(base_directory())
     argv, streams = sys.argv, (sys.stdout, sys.stderr)
     handlers = list(logging.getLogger().handlers)
-    sys.argv = ["main.py", *FLAGS, "--base-directory", str(folder)]
+    sys.argv = ["main.py", *(flag for flag in FLAGS if cpu or flag != "--cpu"), "--base-directory", str(folder)]
     try:
         import main  # parses the command line
 
