@@ -48,7 +48,13 @@ class Scene:
 
     def bare_appearance(self):
         """The appearance UNet on one row."""
-        return self._bare(self.tcan.appearance, self.reference.latents, self.text[1:])
+        import comfy.model_management
+
+        comfy.model_management.load_models_gpu([self.tcan.appearance])
+        network = self.tcan.appearance.model
+        latents, text = (tensor.to(self.device, network.dtype) for tensor in (self.reference.latents, self.text[1:]))
+        timestep = torch.tensor([float(TIMESTEP)], device=self.device)
+        return lambda: network.features(latents, timestep, text)
 
     def _bare(self, patcher, x: torch.Tensor, text: torch.Tensor, **inputs):
         import comfy.model_management
