@@ -4,6 +4,7 @@ import json
 import uuid
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -80,6 +81,18 @@ def test_the_template_browser_finds_them(server):
     for name in NAMES:
         assert server.request(f"/api/workflow_templates/ComfyUI-TCAN/{name}.json")
         assert server.request(f"/api/workflow_templates/ComfyUI-TCAN/{name}.jpg")[:2] == b"\xff\xd8"
+
+
+def test_the_poses_of_the_demo_are_skeletons(tmp_path):
+    """What Load Image will read: the same pictures again, in OpenPose's colours on black."""
+    from PIL import Image, ImageSequence
+
+    frames = pose_images(6, 128, 96)
+    save_frames(frames, tmp_path / "poses.webp")
+    with Image.open(tmp_path / "poses.webp") as file:
+        read = [torch.from_numpy(np.array(picture.convert("RGB"))) for picture in ImageSequence.Iterator(file)]
+    assert torch.equal(torch.stack(read).float() / 255, frames)
+    assert frames.max() == 1 and 0.02 < (frames != 0).any(-1).float().mean() < 0.5
 
 
 @pytest.fixture(scope="module")

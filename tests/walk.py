@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from tcan_modules.pose.draw import draw_frames
+from tcan_modules.pose.draw import as_image, draw_frames
 from tcan_modules.pose.skeleton import (
     L_ANKLE,
     L_EAR,
@@ -60,8 +60,8 @@ def key_points(frame: int) -> np.ndarray:
 
 
 def pose_images(frames: int, width: int, height: int) -> torch.Tensor:
-    """The walk drawn on black, ``[frames, height, width, 3]``."""
+    """The walk drawn on black, ``[frames, height, width, 3]`` in 0..1."""
     size = min(width, height)
     corner = ((width - size) / 2, (height - size) / 2)
     people = [Person(key_points(frame)).moved(size, corner) for frame in range(frames)]
-    return draw_frames([PoseFrame([person], width, height) for person in people])
+    return as_image(draw_frames([PoseFrame([person], width, height) for person in people]))
