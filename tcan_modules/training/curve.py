@@ -1,0 +1,40 @@
+"""The loss over the steps, as a picture and for TensorBoard."""
+
+from pathlib import Path
+
+import numpy as np
+
+from ..log import log
+
+
+def smooth(losses: np.ndarray, span: int) -> np.ndarray:
+    """Mean over the last ``span`` values at each place (over fewer at the start)."""
+    sums = np.concatenate([[0.0], np.cumsum(losses, dtype=np.float64)])
+    ends = np.arange(1, len(losses) + 1)
+    starts = np.maximum(ends - span, 0)
+    return (sums[ends] - sums[starts]) / (ends - starts)
+
+
+def draw_curve(losses: np.ndarray, path: Path, title: str) -> None:
+    """Write a PNG of the losses, smoothed over a fiftieth of the steps, on a logarithmic axis."""
+    from matplotlib.figure import Figure
+
+    if not len(losses):
+        return
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(losses, color="0.8", linewidth=0.6, label="each step")
+    axes.plot(smooth(losses, max(1, len(losses) // 50)), color="C0", label="smoothed")
+    axes.set(title=title, xlabel="step", ylabel="loss", yscale="log")
+    axes.legend()
+    figure.savefig(path, dpi=100)
+
+
+def tensorboard(folder: Path, start: int):
+    """A TensorBoard writer that goes on from a step, or None (and a line in the log) where TensorBoard is not installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        log.info("TensorBoard is not installed, so losses go to the picture alone (pip install tensorboard)")
+        return None
+    return SummaryWriter(str(folder), purge_step=start)

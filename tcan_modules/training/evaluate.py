@@ -1,0 +1,195 @@
+"""Measure the puppet model and its ablations: ``python dev.py python -m tcan_modules.training.evaluate --json OUT``.
+
+Characters, scenes and motions come from seeds of their own, which no training uses. Every clip is made by the public nodes in a real
+ComfyUI, and its right answer is known, so it is compared with the truth and not with taste.
+"""
+
+import argparse
+import json
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from ..log import log
+from . import metrics
+from .drawing import draw_keypoints
+from .evaluation_host import ROOT, VARIANTS, WINDOW, Animator
+from .learned_metrics import available
+from .puppet_motion import SIZE
+from .puppet_outliers import spoil
+from .puppets import Clip, make_clip
+from .report import contact_sheet, table
+
+MODEL = ROOT / "models" / "tcan_puppets.safetensors"
+CHARACTER, SCENE, MOTION, REFERENCE_MOTION = 101, 102, 103, 104  # third number of a seed; training uses others
+OUTLIERS = 0.2
+LONG = 64  # frames of the clips that windows are measured on
+SHEET_ROWS = 6
+
+
+@dataclass(frozen=True)
+class Case:
+    """One character to animate, and the truth."""
+
+    number: int
+    reference: np.ndarray  # uint8 [h, w, 3]
+    clip: Clip
+    poses: np.ndarray  # uint8 [frames, h, w, 3]
+    spoiled: np.ndarray  # the same with outliers
+
+    @property
+    def truth(self) -> np.ndarray:
+        return self.clip.frames.astype(np.float32) / 255
+
+
+def make_case(seed: int, number: int, frames: int) -> Case:
+    """The case of a seed: the reference is another motion of the same character in front of the same scene."""
+    character, scene = (seed, number, CHARACTER), (seed, number, SCENE)
+    clip = make_clip(character, scene, (seed, number, MOTION), frames, masks=True)
+    reference = make_clip(character, scene, (seed, number, REFERENCE_MOTION), 1).frames[0]
+    seen, _ = spoil(clip.keypoints, OUTLIERS, np.random.default_rng([47, seed, number]))
+    return Case(number, reference, clip, draw_keypoints(clip.keypoints, SIZE), draw_keypoints(seen, SIZE))
+
+
+def candidates(seed: int, case: Case, characters: int, frames: list[int]) -> np.ndarray:
+    """Every character of the evaluation in one case's motion and scene, ``[characters, frames, h, w, 3]`` in 0..1."""
+    last = max(frames) + 1
+    scene, motion = (seed, case.number, SCENE), (seed, case.number, MOTION)
+    return np.stack(
+        [make_clip((seed, other, CHARACTER), scene, motion, last).frames[frames] for other in range(characters)]
+    ) / np.float32(255)
+
+
+def measure(case: Case, clip: np.ndarray, with_outliers: np.ndarray, own: np.ndarray, frames: list[int]) -> dict[str, float]:
+    """The numbers of one clip; ``own`` are `candidates` at some ``frames``."""
+    truth, foreground = case.truth, case.clip.foreground
+    error = metrics.l1(clip, truth)
+    return {
+        "l1": error,
+        "psnr": metrics.psnr(clip, truth),
+        "ssim": metrics.ssim(clip, truth),
+        "identity": float(metrics.nearest_character(clip[frames], own, foreground[frames]) == case.number),
+        "pose_px": metrics.pose_distance(clip, truth, case.clip.keypoints),
+        "flicker": metrics.flicker(clip, foreground),
+        "outlier_rise": metrics.l1(with_outliers, truth) - error,
+        "foreground_l1": metrics.l1(clip, truth, foreground),
+    }
+
+
+def summary(rows: list[dict[str, float]], seed: int) -> dict:
+    """Means over characters, each with its 95 % bootstrap interval."""
+    out = {}
+    for name in rows[0]:
+        values = np.array([row[name] for row in rows])
+        out[name] = float(values.mean())
+        out[f"{name}_ci"] = metrics.interval(values, seed)
+    return out
+
+
+def measure_windows(animator: Animator, seed: int, characters: int) -> dict[str, float]:
+    """Long clips in windows of 16 with overlap 4, against their first 16 frames in one pass; and whether borders show."""
+    lost, seams = [], []
+    for number in tqdm(range(characters), desc="windows"):
+        case = make_case(seed, number, LONG)
+        whole = animator.animate(case.reference, case.poses, VARIANTS["full"], seed + number)
+        once = animator.animate(case.reference, case.poses[:WINDOW], VARIANTS["full"], seed + number)
+        lost.append(metrics.psnr(once, case.truth[:WINDOW]) - metrics.psnr(whole, case.truth))
+        # what changes more than the truth does, at the frames where a window begins and elsewhere
+        extra = metrics.change(whole)
+        starts = [*range(12, LONG - WINDOW, 12), LONG - WINDOW]
+        border = np.isin(np.arange(LONG - 1), [start - 1 for start in starts] + [start + 3 for start in starts])
+        relative = extra / np.maximum(metrics.change(case.truth), 1e-4)
+        seams.append(relative[border].mean() / relative[~border].mean())
+    return {
+        "lost_db": float(np.mean(lost)),
+        "lost_db_ci": metrics.interval(np.array(lost), seed),
+        "seam": float(np.mean(seams)),
+        "seam_ci": metrics.interval(np.array(seams), seed),
+    }
+
+
+def evaluate(model: Path, seed: int, characters: int, frames: int, variants: list[str], out: Path) -> dict:
+    """Measure, write ``out`` (JSON) with a table and a contact sheet beside it, and return what the JSON holds."""
+    learned = available()
+    animator = Animator(model)
+    cases = [make_case(seed, number, frames) for number in range(characters)]
+    shown = list(range(0, frames, 4))
+    rows: dict[str, list[dict[str, float]]] = {name: [] for name in variants if name in VARIANTS}
+    clips: dict[str, list[np.ndarray]] = {name: [] for name in rows}
+    for case in tqdm(cases, desc="characters"):
+        own = candidates(seed, case, characters, shown)
+        for name in rows:
+            clip, spoiled = (
+                animator.animate(case.reference, poses, VARIANTS[name], seed + case.number)
+                for poses in (case.poses, case.spoiled)
+            )
+            rows[name].append(measure(case, clip, spoiled, own, shown))
+            clips[name].append(clip)
+    result = {
+        "seed": seed,
+        "characters": characters,
+        "frames": frames,
+        "variants": {name: summary(values, seed) for name, values in rows.items()},
+    }
+    truths = np.stack([case.truth for case in cases])
+    for metric, compute in learned.items():
+        for name in rows:
+            result["variants"][name][metric] = compute(np.stack(clips[name]), truths)
+    if "windows" in variants:
+        result["windows"] = measure_windows(animator, seed, characters)
+    animator.close()
+    _write(result, cases, clips, out)
+    return result
+
+
+def _write(result: dict, cases: list[Case], clips: dict[str, list[np.ndarray]], out: Path) -> None:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(result, indent=1))
+    if not clips:
+        return
+    out.with_suffix(".md").write_text(table(result["variants"]) + "\n")
+    rows = []
+    for index, case in enumerate(cases[:SHEET_ROWS]):
+        frame = len(case.poses) // 2
+        pictures = [(made[index][frame] * 255).round().astype(np.uint8) for made in clips.values()]
+        rows.append([case.reference, case.poses[frame], case.clip.frames[frame], *pictures])
+    contact_sheet(["reference", "pose", "truth", *clips], rows).save(out.with_suffix(".png"))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m tcan_modules.training.evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", type=Path, default=MODEL, help=f"packed file to measure (default: {MODEL.relative_to(ROOT)})")
+    parser.add_argument("--seed", type=int, default=0, help="of characters, scenes, motions and noise (default: 0)")
+    parser.add_argument("--characters", type=int, default=20, help="how many (default: 20)")
+    parser.add_argument("--frames", type=int, default=16, help="of each clip (default: 16)")
+    parser.add_argument(
+        "--variants",
+        nargs="+",
+        choices=[*VARIANTS, "windows"],
+        default=[*VARIANTS, "windows"],
+        help="what to measure (default: everything; windows: long clips in windows against one pass)",
+    )
+    parser.add_argument(
+        "--json", type=Path, required=True, help="file for the numbers; the table (.md) and the contact sheet (.png) go beside"
+    )
+    given = parser.parse_args(arguments)
+    if not given.model.is_file():
+        parser.error(
+            f"there is no model {given.model}: train one with tcan_modules.training.puppet_model and name it with --model"
+        )
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    started = time.monotonic()
+    result = evaluate(given.model, given.seed, given.characters, given.frames, given.variants, given.json)
+    if result["variants"]:
+        log.info("\n%s", table(result["variants"]))
+    log.info("%s, %.0f s", given.json, time.monotonic() - started)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,148 @@
+"""Animations by the public nodes in a ComfyUI of this process: what an artist's graph would give."""
+
+import asyncio
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..checkpoint import PACKED, read_file
+from .state import group, save_tensors
+from .vae import PREFIX
+
+ROOT = Path(__file__).parents[2]
+STEPS, GUIDANCE = 10, 1.5  # of the puppet model; SD1.5-sized models want the nodes' defaults
+WINDOW, OVERLAP = 16, 4
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What is taken out of the whole model."""
+
+    appa: float = 1.0
+    appearance: float = 1.0
+    temporal_control: float = 1.0
+    ptm: bool = True
+    temporal: bool = True
+
+
+VARIANTS = {
+    "full": Variant(),
+    "no_appa": Variant(appa=0.0),
+    "no_appearance": Variant(appearance=0.0),
+    "frozen_controlnet": Variant(temporal_control=0.0),
+    "no_ptm": Variant(ptm=False),
+    "no_temporal": Variant(temporal_control=0.0, ptm=False, temporal=False),
+}
+
+
+class Animator:
+    """The nodes with one packed file loaded. `PYTHONPATH` must lead to a ComfyUI, as ``python dev.py python`` sees to."""
+
+    def __init__(self, packed: Path):
+        self._base = tempfile.TemporaryDirectory()
+        models = Path(self._base.name) / "models" / "tcan"
+        tensors = read_file(packed)
+        save_tensors(models / "whole.safetensors", tensors)
+        no_temporal = {
+            name: tensor
+            for name, tensor in tensors.items()
+            if not name.startswith((f"{PACKED}unet_temporal.", f"{PACKED}controlnet_temporal."))
+        }
+        save_tensors(models / "no_temporal.safetensors", no_temporal)
+        self._nodes = _load_nodes(Path(self._base.name))
+        import comfy.sd
+
+        self._vae = comfy.sd.VAE(sd={name: tensor.float() for name, tensor in group(tensors, PREFIX).items()})
+        self._loaded: dict[str, tuple] = {}
+
+    def close(self) -> None:
+        self._base.cleanup()
+
+    def animate(self, reference: np.ndarray, poses: np.ndarray, variant: Variant, seed: int, window: int = WINDOW) -> np.ndarray:
+        """Animate a picture with drawn poses.
+
+        Args:
+            reference: uint8 ``[height, width, 3]``.
+            poses: uint8 ``[frames, height, width, 3]``.
+            window: frames that are sampled at once; more than there are means one pass.
+
+        Returns:
+            float32 ``[frames, height, width, 3]`` in 0..1.
+        """
+        with torch.inference_mode():
+            image, drawn = (torch.from_numpy(array).float() / 255 for array in (reference[None], poses))
+            tcan, prompt = self._load("whole" if variant.temporal else "no_temporal")
+            (appearance,) = self._run("TCANAppearanceEncode", tcan=tcan, vae=self._vae, image=image, width=0, height=0)
+            ptm = self._run("TCANPTMBuilder", pose_images=drawn, tau=3.0, min_resolution=0)[0] if variant.ptm else None
+            (model,) = self._run(
+                "TCANApply",
+                tcan=tcan,
+                appearance=appearance,
+                ptm=ptm,
+                appa_strength=variant.appa,
+                appearance_strength=variant.appearance,
+                beta_schedule="linear",
+            )
+            (control,) = self._run("TCANTemporalControlNet", tcan=tcan, temporal_strength=variant.temporal_control)
+            positive, negative = self._run(
+                "ControlNetApplyAdvanced",
+                positive=prompt,
+                negative=prompt,
+                control_net=control,
+                image=drawn,
+                strength=1.0,
+                start_percent=0.0,
+                end_percent=1.0,
+            )
+            frames, height, width = drawn.shape[:3]
+            (latent,) = self._run(
+                "TCANMultiDiffusionSampler",
+                model=model,
+                positive=positive,
+                negative=negative,
+                seed=seed,
+                steps=STEPS,
+                cfg=GUIDANCE,
+                latent_image={"samples": torch.zeros(frames, 4, height // 8, width // 8)},
+                sampler_name="ddim",
+                scheduler="ddim_uniform",
+                denoise=1.0,
+                window_length=window,
+                window_overlap=min(OVERLAP, window - 1),
+                closed_loop=False,
+                add_noise=True,
+                noise_mode="repeat_window",
+            )
+            return self._vae.decode(latent["samples"]).float().clamp(0, 1).cpu().numpy()
+
+    def _load(self, name: str) -> tuple:
+        if name not in self._loaded:
+            self._loaded[name] = self._run("TCANLoad", checkpoint=f"{name}.safetensors")
+        return self._loaded[name]
+
+    def _run(self, node: str, **inputs) -> tuple:
+        """Outputs of a node; what is None is left unconnected."""
+        cls = self._nodes[node]
+        given = {name: value for name, value in inputs.items() if value is not None}
+        output = cls.execute(**given) if hasattr(cls, "execute") else getattr(cls(), cls.FUNCTION)(**given)
+        return tuple(getattr(output, "result", output))
+
+
+def _load_nodes(base: Path) -> dict:
+    """The node classes of the host and of this pack, in a process that has not imported the host yet."""
+    argv, sys.argv = sys.argv, ["main.py", "--base-directory", str(base), *([] if torch.cuda.is_available() else ["--cpu"])]
+    try:
+        import comfy.options
+
+        comfy.options.enable_args_parsing()
+        import comfy.cli_args
+        import nodes
+    finally:
+        sys.argv = argv
+    if not asyncio.run(nodes.load_custom_node(str(ROOT))):
+        raise RuntimeError(f"ComfyUI could not load the nodes in {ROOT}; its log says why.")
+    return nodes.NODE_CLASS_MAPPINGS

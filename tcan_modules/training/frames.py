@@ -1,0 +1,121 @@
+"""Temporal layers in diffusers' networks, and norms that see all frames of a clip at once (paper section 3.3).
+
+Frames lie on the batch axis; how many of them belong together is said in one place (`FrameCount`) that every layer of a network shares.
+"""
+
+import re
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from ..naming import StateDict
+from ..temporal import TemporalTransformer, sinusoidal_positions
+
+
+@dataclass
+class FrameCount:
+    """How many rows of the batch follow each other as one clip; 1 makes every layer an ordinary 2-D one."""
+
+    frames: int = 1
+
+
+class JointGroupNorm(nn.GroupNorm):
+    """Group normalisation whose statistics go over the frames, height and width of a clip together."""
+
+    def __init__(self, norm: nn.GroupNorm, count: FrameCount):
+        super().__init__(norm.num_groups, norm.num_channels, norm.eps, device="meta")
+        self.weight, self.bias, self.count = norm.weight, norm.bias, count
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.count.frames == 1:
+            return super().forward(x)
+        clips = x.unflatten(0, (-1, self.count.frames)).transpose(1, 2)
+        return super().forward(clips).transpose(1, 2).flatten(0, 1)
+
+
+class _MotionModule(nn.Module):
+    """Gives the temporal layer its name in the authors' files, ``motion_modules.N.temporal_transformer``."""
+
+    def __init__(self, layer: TemporalTransformer, count: FrameCount):
+        super().__init__()
+        self.temporal_transformer, self.count = layer, count
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.temporal_transformer(x, self.count.frames) if self.count.frames > 1 else x
+
+
+def joint_norms(network: nn.Module, count: FrameCount) -> None:
+    """Let the norms of the residual blocks, and of a UNet's head, see all frames of a clip (authors' ``resnet.py``)."""
+    for name, module in list(network.named_modules()):
+        if re.fullmatch(r".*\.resnets\.\d+", name):
+            module.norm1, module.norm2 = JointGroupNorm(module.norm1, count), JointGroupNorm(module.norm2, count)
+    if getattr(network, "conv_norm_out", None) is not None:
+        network.conv_norm_out = JointGroupNorm(network.conv_norm_out, count)
+
+
+def insert_temporal(
+    network: nn.Module, count: FrameCount, down: range | None = None, up: bool = True, max_frames: int = 32
+) -> None:
+    """Put a temporal layer behind every resnet(+attention) of the down and up blocks, before any resampling.
+
+    New layers begin as nothing: what they add is multiplied by a ``proj_out`` of zeros.
+
+    Args:
+        down: numbers of the down blocks that get layers (all, or the third and fourth in the authors' ControlNet).
+        up: whether the up blocks get layers too.
+    """
+    blocks = [block for number, block in enumerate(network.down_blocks) if down is None or number in down]
+    if up:
+        blocks += list(network.up_blocks)
+    for block in blocks:
+        attentions = getattr(block, "attentions", None) or [None] * len(block.resnets)
+        modules = []
+        for resnet, attention in zip(block.resnets, attentions, strict=True):
+            module = _MotionModule(_new_layer(resnet.out_channels, max_frames), count)
+            (attention if attention is not None else resnet).register_forward_hook(_behind(module))
+            modules.append(module)
+        block.motion_modules = nn.ModuleList(modules)
+
+
+def load_temporal(network: nn.Module, state: StateDict) -> None:
+    """Fill the temporal layers from a checkpoint's tensors or an AnimateDiff motion module (files may lack the position table)."""
+    own = {name for name in network.state_dict() if ".motion_modules." in name}
+    unknown = [name for name in state if name not in own]
+    missing = [name for name in own if name not in state and not name.endswith(".pe")]
+    if unknown or missing:
+        raise ValueError(
+            f"The temporal layers do not fit: {len(missing)} tensors are missing and {len(unknown)} are too many"
+            f" ({', '.join([*missing, *unknown][:3])} …)."
+        )
+    network.load_state_dict({name: tensor.float() for name, tensor in state.items()}, strict=False)
+
+
+def _behind(module: _MotionModule):
+    """A forward hook that passes a layer's output through the temporal layer."""
+
+    def hook(_layer, _arguments, output):
+        return (module(output[0]), *output[1:]) if isinstance(output, tuple) else module(output)
+
+    return hook
+
+
+def _new_layer(channels: int, max_frames: int) -> TemporalTransformer:
+    layer = TemporalTransformer(channels, max_frames=max_frames)
+    for block in layer.transformer_blocks:
+        for attention in block.attention_blocks:
+            attention.pos_encoder.pe.copy_(sinusoidal_positions(max_frames, channels))
+    nn.init.zeros_(layer.proj_out.weight)
+    nn.init.zeros_(layer.proj_out.bias)
+    return layer
+
+
+def repeat_frames(x: torch.Tensor, frames: int) -> torch.Tensor:
+    """One entry a row to one entry a frame: ``[rows, …] -> [rows * frames, …]``."""
+    return x.repeat_interleave(frames, dim=0)
+
+
+def mean_error(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Mean squared error in float32, as the authors' loss."""
+    return F.mse_loss(prediction.float(), target.float())

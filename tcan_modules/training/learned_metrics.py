@@ -1,0 +1,85 @@
+"""LPIPS, FID and FVD: metrics that need networks of others, used where their weights already lie on this machine.
+
+Nothing is downloaded: where weights are missing, one sentence says which file to put where.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..log import log
+
+WEIGHTS = {
+    "lpips": ("alexnet-owt-7be5be79.pth", "AlexNet of torchvision"),
+    "fid": ("weights-inception-2015-12-05-6726825d.pth", "the Inception network of torch-fidelity"),
+    "fvd": ("i3d_torchscript.pt", "the I3D network of StyleGAN-V"),
+}
+
+
+def available() -> dict[str, Callable[[np.ndarray, np.ndarray], float]]:
+    """The metrics that can be computed here: each takes clips and truths ``[clips, frames, h, w, 3]`` in 0..1."""
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    found = {}
+    for name, (file, what) in WEIGHTS.items():
+        if not (folder / file).is_file():
+            log.info("no %s: it needs %s, the file %s in %s", name.upper(), what, file, folder)
+            continue
+        try:
+            import torchmetrics  # noqa: F401
+        except ImportError:
+            log.info("no %s: it needs torchmetrics (pip install torchmetrics torch-fidelity lpips)", name.upper())
+            continue
+        found[name] = {"lpips": _lpips, "fid": _fid, "fvd": _fvd}[name]
+    return found
+
+
+def _pictures(clips: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(clips.reshape(-1, *clips.shape[2:]))).permute(0, 3, 1, 2)
+
+
+def _lpips(clips: np.ndarray, truths: np.ndarray) -> float:
+    from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
+
+    metric = LearnedPerceptualImagePatchSimilarity(net_type="alex", normalize=True)
+    with torch.no_grad():
+        for ours, theirs in zip(_pictures(clips).split(16), _pictures(truths).split(16), strict=True):
+            metric.update(ours.clamp(0, 1), theirs.clamp(0, 1))
+        return float(metric.compute())
+
+
+def _fid(clips: np.ndarray, truths: np.ndarray) -> float:
+    from torchmetrics.image.fid import FrechetInceptionDistance
+
+    metric = FrechetInceptionDistance(normalize=True)
+    with torch.no_grad():
+        for ours, theirs in zip(_pictures(clips).split(16), _pictures(truths).split(16), strict=True):
+            metric.update(theirs.clamp(0, 1), real=True)
+            metric.update(ours.clamp(0, 1), real=False)
+        return float(metric.compute())
+
+
+def _fvd(clips: np.ndarray, truths: np.ndarray) -> float:
+    """Fréchet distance of I3D features of whole clips."""
+    path = Path(torch.hub.get_dir()) / "checkpoints" / WEIGHTS["fvd"][0]
+    network = torch.jit.load(str(path)).eval()
+
+    def features(videos: np.ndarray) -> np.ndarray:
+        rows = []
+        with torch.no_grad():
+            for video in videos:
+                x = torch.from_numpy(np.ascontiguousarray(video)).permute(3, 0, 1, 2)[None] * 255
+                rows.append(network(x, rescale=True, resize=True, return_features=True)[0].double().numpy())
+        return np.stack(rows)
+
+    return frechet_distance(features(clips), features(truths))
+
+
+def frechet_distance(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """Distance of two Gaussians fitted to features ``[samples, width]``."""
+    from scipy.linalg import sqrtm
+
+    mean = np.square(ours.mean(0) - theirs.mean(0)).sum()
+    first, second = np.cov(ours, rowvar=False), np.cov(theirs, rowvar=False)
+    return float(mean + np.trace(first + second - 2 * sqrtm(first @ second).real))

@@ -1,0 +1,101 @@
+"""Training samples from the puppet world, by number: the same shapes that the datasets of real videos give.
+
+Every sample is a dict of uint8 tensors: ``pixels [frames, 3, size, size]``, ``pose`` likewise, ``reference [3, size, size]``.
+"""
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from .drawing import draw_keypoints
+from .puppet_character import Character
+from .puppet_motion import SIZE, Motion
+from .puppet_outliers import spoil
+from .puppet_scene import draw_scene
+from .puppets import Clip, draw_clip
+
+_CHARACTER, _SCENE, _MOTION, _REFERENCE_MOTION = range(4)  # third number of the seeds that training uses
+
+
+def channels_first(pictures: np.ndarray) -> torch.Tensor:
+    """``[..., h, w, 3]`` -> ``[..., 3, h, w]``"""
+    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(pictures, -1, -3)))
+
+
+class PuppetCrops(Dataset):
+    """For the VAE: a random square of a picture, ``{"pixels": [3, side, side]}``."""
+
+    def __init__(self, seed: int, side: int = 64):
+        self.seed, self.side = seed, side
+
+    def __getitem__(self, number: int) -> dict[str, torch.Tensor]:
+        rng = np.random.default_rng([23, self.seed, number])
+        frame = _Stage(self.seed, number).clip(_MOTION, 1, rng.uniform(0, 99)).frames[0]
+        left, top = rng.integers(0, SIZE - self.side + 1, 2)
+        return {"pixels": channels_first(frame[top : top + self.side, left : left + self.side])}
+
+
+class PuppetPictures(Dataset):
+    """For the base model: one picture and its pose."""
+
+    def __init__(self, seed: int):
+        self.seed = seed
+
+    def __getitem__(self, number: int) -> dict[str, torch.Tensor]:
+        rng = np.random.default_rng([29, self.seed, number])
+        clip = _Stage(self.seed, number).clip(_MOTION, 1, rng.uniform(0, 99))
+        return {"pixels": channels_first(clip.frames), "pose": channels_first(draw_keypoints(clip.keypoints, SIZE))}
+
+
+class PuppetPairs(Dataset):
+    """For stage 1: frames with their poses, and as reference another motion of the same character in front of the same scene.
+
+    Several frames far apart share one reference, whose features are then computed once for all of them.
+    """
+
+    def __init__(self, seed: int, targets: int = 2):
+        self.seed, self.targets = seed, targets
+
+    def __getitem__(self, number: int) -> dict[str, torch.Tensor]:
+        rng = np.random.default_rng([31, self.seed, number])
+        stage = _Stage(self.seed, number)
+        targets = [stage.clip(_MOTION, 1, rng.uniform(0, 99)) for _ in range(self.targets)]
+        reference = stage.clip(_REFERENCE_MOTION, 1, rng.uniform(0, 99))
+        keypoints = np.concatenate([target.keypoints for target in targets])
+        return {
+            "pixels": channels_first(np.concatenate([target.frames for target in targets])),
+            "pose": channels_first(draw_keypoints(keypoints, SIZE)),
+            "reference": channels_first(reference.frames[0]),
+        }
+
+
+class PuppetClips(Dataset):
+    """For stage 2: a clip with its poses, some of them wrong, and a reference from another motion."""
+
+    def __init__(self, seed: int, frames: int = 16, outliers: float = 0.2):
+        """Args: outliers: up to this share of a clip's poses is wrong (half of the clips have none)."""
+        self.seed, self.frames, self.outliers = seed, frames, outliers
+
+    def __getitem__(self, number: int) -> dict[str, torch.Tensor]:
+        rng = np.random.default_rng([37, self.seed, number])
+        stage = _Stage(self.seed, number)
+        clip = stage.clip(_MOTION, self.frames, rng.uniform(0, 99))
+        reference = stage.clip(_REFERENCE_MOTION, 1, rng.uniform(0, 99))
+        share = self.outliers * rng.choice([0.0, 0.5, 1.0], p=(0.5, 0.2, 0.3))
+        seen = spoil(clip.keypoints, share, rng)[0]
+        return {
+            "pixels": channels_first(clip.frames),
+            "pose": channels_first(draw_keypoints(seen, SIZE)),
+            "reference": channels_first(reference.frames[0]),
+        }
+
+
+class _Stage:
+    """The character and the scene of a sample, drawn once for all its motions."""
+
+    def __init__(self, seed: int, number: int):
+        self._key = (seed, number)
+        self._character, self._scene = Character.from_seed((*self._key, _CHARACTER)), draw_scene((*self._key, _SCENE))
+
+    def clip(self, motion: int, frames: int, start: float) -> Clip:
+        return draw_clip(self._character, self._scene, Motion.from_seed((*self._key, motion), frames, start))

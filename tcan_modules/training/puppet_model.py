@@ -1,0 +1,178 @@
+"""Train the puppet model: ``python -m tcan_modules.training.puppet_model --out DIR``.
+
+One command with one seed, in pieces as long as you like: started again with the same folder it goes on where it was stopped. Five phases:
+a VAE of TAESD's architecture; a small SD-shaped UNet with its OpenPose ControlNet; both frozen, TCAN's stage 1; its stage 2; and one
+packed file ``DIR/tcan_puppets.safetensors`` for Load TCAN. It learns from the puppet world alone (`puppets`).
+"""
+
+import argparse
+import logging
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from ..checkpoint import Checkpoint, Part, load_checkpoint, read_file
+from ..log import log
+from .autoencoder import AutoencoderStep, TinyAutoencoder
+from .puppet_base import PuppetBase, empty_prompt, wide_hints
+from .puppet_data import PuppetClips, PuppetCrops, PuppetPairs, PuppetPictures
+from .sources import Start
+from .stages import train_stage, write_packed
+from .state import Tensors, group, save_tensors
+from .trainer import Options, Trainer
+from .vae import TinyVAE, vae_from_state
+
+# Rates are far above the authors' 1e-5, which finetunes SD1.5 for days: these networks are small and begin from nothing.
+VAE = Options(
+    out=Path("vae"), steps=8000, batch=16, lr=2e-3, schedule="cosine", warmup=50, ema=0.995, weight_decay=1e-4, save_every=200
+)
+BASE = Options(out=Path("base"), steps=8000, batch=16, lr=6e-4, warmup=200, ema=0.999, betas=(0.9, 0.99), save_every=250)
+STAGE1 = Options(
+    out=Path("stage1"),
+    steps=8000,
+    batch=8,  # references, with two frames each
+    lr=4e-4,
+    warmup=200,
+    ema=0.999,
+    betas=(0.9, 0.99),
+    save_every=250,
+    validate_every=1000,
+)
+STAGE2 = Options(
+    out=Path("stage2"), steps=2000, batch=1, lr=4e-4, warmup=100, ema=0.998, betas=(0.9, 0.99), save_every=100, validate_every=500
+)
+SAMPLING = {"steps": 12, "guidance": 1.5}
+CONTROLNET_BLOCKS = (0, 1, 2)  # grids of 16, 8 and 4: the authors' layers are on grids of 16 and 8 too
+FILE = "tcan_puppets.safetensors"
+
+
+@dataclass
+class Recipe:
+    """Where and how one run of the recipe trains."""
+
+    out: Path
+    seed: int
+    deadline: float
+    workers: int
+    mixed_precision: str
+
+    def options(self, phase: Options) -> Options:
+        minutes = (self.deadline - time.monotonic()) / 60
+        return replace(
+            phase,
+            out=self.out / phase.out,
+            seed=self.seed,
+            minutes=minutes,
+            workers=self.workers,
+            mixed_precision=self.mixed_precision,
+        )
+
+
+def train_vae(recipe: Recipe) -> Path | None:
+    """Phase 1: ``vae/vae.safetensors``, the TAESD at its full width."""
+    options = recipe.options(VAE)
+    target = options.out / "vae.safetensors"
+    if target.exists():
+        return target
+    torch.manual_seed(recipe.seed)
+    model = TinyAutoencoder().to(memory_format=torch.channels_last)
+    trainer = Trainer(AutoencoderStep(model), PuppetCrops(recipe.seed), options, title="vae")
+    if not trainer.run():
+        return None
+    learned = TinyAutoencoder()
+    learned.load_state_dict(group(trainer.learned_tensors(), "model."))
+    save_tensors(target, learned.full_state())
+    return target
+
+
+def train_base(recipe: Recipe, vae: Path) -> Path | None:
+    """Phase 2: ``base/base.safetensors``, a packed file with UNet, ControlNet, empty prompt and VAE."""
+    options = recipe.options(BASE)
+    target = options.out / "base.safetensors"
+    start = Start(Checkpoint("puppets"), vae_from_state(read_file(vae), vae.name), empty_prompt())
+
+    def export(_folder: Path, learned: Tensors) -> None:
+        write_packed(target, base_checkpoint(learned), start, torch.float32)
+
+    torch.manual_seed(recipe.seed + 1)
+    model = PuppetBase(start.vae).to(memory_format=torch.channels_last)
+    trainer = Trainer(model, PuppetPictures(recipe.seed), options, title="base", export=export)
+    return target if trainer.run() else None
+
+
+def base_checkpoint(learned: Tensors) -> Checkpoint:
+    """What the base phase learned as the parts of a checkpoint."""
+
+    def rounded(tensors: Tensors) -> Tensors:
+        # the packed file is float16: train the stages on the very numbers that it will hold
+        return {name: tensor.half().float() for name, tensor in tensors.items()}
+
+    return Checkpoint(
+        "puppets",
+        unet=Part(rounded(group(learned, "unet.")), "base"),
+        controlnet=Part(rounded(wide_hints(group(learned, "controlnet."))), "base"),
+        empty_prompt=empty_prompt(),
+    )
+
+
+def open_packed(path: Path) -> Start:
+    """A packed file of the puppet model with its VAE."""
+    checkpoint = load_checkpoint([path], path.name)
+    vae: TinyVAE = vae_from_state(read_file(path), path.name).requires_grad_(False)
+    return Start(checkpoint, vae, checkpoint.empty_prompt.float())
+
+
+def train_stages(recipe: Recipe, base: Path) -> Path | None:
+    """Phases 3 and 4, by the code that trains TCAN on real videos."""
+    seen = PuppetClips(recipe.seed + 1000, outliers=0.0)[0]
+    first = train_stage(
+        1, open_packed(base), PuppetPairs(recipe.seed), recipe.options(STAGE1), validation=seen, sampling=SAMPLING
+    )
+    if first is None:
+        return None
+    return train_stage(
+        2,
+        open_packed(first),
+        PuppetClips(recipe.seed),
+        recipe.options(STAGE2),
+        controlnet_blocks=CONTROLNET_BLOCKS,
+        validation=seen,
+        sampling=SAMPLING,
+    )
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m tcan_modules.training.puppet_model",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder of the run; an earlier run in it goes on")
+    parser.add_argument("--seed", type=int, default=0, help="of everything (default: 0)")
+    parser.add_argument(
+        "--minutes", type=float, default=float("inf"), help="stop and save after so long (default: train to the end)"
+    )
+    parser.add_argument("--workers", type=int, default=1, help="processes that draw puppets (default: 1)")
+    parser.add_argument("--threads", type=int, help="CPU threads of the training itself (default: all)")
+    parser.add_argument("--mixed-precision", choices=("no", "bf16", "fp16"), default="no", help="for a GPU (default: no)")
+    given = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    if given.threads:
+        torch.set_num_threads(given.threads)
+    recipe = Recipe(given.out, given.seed, time.monotonic() + 60 * given.minutes, given.workers, given.mixed_precision)
+    vae = train_vae(recipe)
+    base = vae and train_base(recipe, vae)
+    packed = base and train_stages(recipe, base)
+    if packed is None:
+        log.info("stopped before the end; the same command goes on from here")
+        return
+    target = recipe.out / FILE
+    tensors = read_file(packed)
+    save_tensors(target, tensors)
+    log.info("%s: %d tensors, %.1f MB", target, len(tensors), target.stat().st_size / 1e6)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""Sample a clip with the networks in training, to look at them while they learn.
+
+One window, DDIM, guidance with the reference dropped on the unconditional side; the nodes do the same on the host's networks, and more.
+"""
+
+import numpy as np
+import torch
+from torch import nn
+
+from .model import TCAN
+from .steps import to_signed
+
+
+@torch.no_grad()
+def sample_clip(
+    model: TCAN,
+    vae: nn.Module,
+    empty_prompt: torch.Tensor,
+    reference: torch.Tensor,
+    pose: torch.Tensor,
+    *,
+    steps: int = 25,
+    guidance: float = 7.5,
+    seed: int = 0,
+) -> torch.Tensor:
+    """Animate a reference picture.
+
+    Args:
+        reference: uint8 ``[3, h, w]``.
+        pose: uint8 ``[frames, 3, h, w]``.
+
+    Returns:
+        uint8 ``[frames, 3, h, w]``.
+    """
+    from diffusers import DDIMScheduler
+
+    device = empty_prompt.device
+    scheduler = DDIMScheduler.from_config(model.scheduler.config)
+    scheduler.set_timesteps(steps, device=device)
+    kept = vae.encode(to_signed(reference[None].to(device)))
+    frames = len(pose)
+    generator = torch.Generator().manual_seed(seed)
+    latents = torch.randn((1, frames, 4, pose.shape[-2] // 8, pose.shape[-1] // 8), generator=generator).to(device)
+    poses = (pose.to(device).float() / 255)[None]
+    guided = guidance != 1.0
+    rows = 2 if guided else 1
+    dropped = torch.tensor([True, False], device=device) if guided else None
+    for time in scheduler.timesteps:
+        noise = model(
+            latents.expand(rows, -1, -1, -1, -1),
+            time.expand(rows),
+            empty_prompt.expand(rows, -1, -1),
+            poses.expand(rows, -1, -1, -1, -1),
+            kept.expand(rows, -1, -1, -1),
+            dropped,
+        )
+        if guided:
+            noise = noise[:1] + guidance * (noise[1:] - noise[:1])
+        latents = scheduler.step(noise, time, latents).prev_sample
+    pictures = vae.decode(latents[0])
+    return ((pictures.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu()
+
+
+def side_by_side(*columns: torch.Tensor) -> np.ndarray:
+    """Clips ``[frames, 3, h, w]`` (or one picture, which stands still) next to each other, uint8 ``[frames, h, w', 3]``."""
+    frames = max(len(column) for column in columns if column.ndim == 4)
+    shown = [column if column.ndim == 4 else column.expand(frames, -1, -1, -1) for column in columns]
+    return torch.cat(shown, dim=-1).permute(0, 2, 3, 1).contiguous().numpy()
+
+
+def write_video(path, frames: np.ndarray, rate: int = 12) -> None:
+    """Write uint8 RGB ``[frames, h, w, 3]`` (even sides) as H.264 in MP4."""
+    import av
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=rate)
+        stream.height, stream.width, stream.pix_fmt = frames.shape[1], frames.shape[2], "yuv420p"
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())

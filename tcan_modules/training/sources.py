@@ -1,0 +1,138 @@
+"""Where training begins: pretrained weights of any common layout to the parts of a checkpoint, a VAE and the empty prompt."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ..checkpoint import PACKED, Checkpoint, CheckpointError, Part, StateDict, load_checkpoint, read_file
+from ..naming import Architecture, host_name, read_architecture
+from .state import group
+from .vae import load_vae
+
+SD15 = Architecture(
+    in_channels=4,
+    out_channels=4,
+    block_channels=(320, 640, 1280, 1280),
+    layers=(2, 2, 2, 2),
+    depth_down=((1, 1), (1, 1), (1, 1), (0, 0)),
+    depth_middle=1,
+    depth_up=((0, 0, 0), (1, 1, 1), (1, 1, 1), (1, 1, 1)),
+    context_dim=768,
+)
+TOKENS, BEGIN, END = 77, 49406, 49407  # CLIP's; the empty prompt is one begin and ends to the full length
+
+
+@dataclass
+class Start:
+    """All that a stage begins with."""
+
+    checkpoint: Checkpoint
+    vae: nn.Module
+    empty_prompt: torch.Tensor  # [1, tokens, width]
+
+
+def gather(base: Path, controlnet: Path | None, vae: Path | None, tcan: list[Path]) -> Start:
+    """Read the pretrained parts of a run.
+
+    Args:
+        base: SD1.5 as a diffusers folder or single file, or a packed TCAN file with everything.
+        controlnet: OpenPose ControlNet as a diffusers folder or file in either naming; None: ``base`` or ``tcan`` has one.
+        vae: None: the one in ``base``.
+        tcan: earlier TCAN files (stage 1's, AnimateDiff's motion module); what they hold replaces what ``base`` holds.
+
+    Raises:
+        CheckpointError: a part is missing or of another kind.
+    """
+    state = _diffusers_file(base, "unet") if base.is_dir() else read_file(base)
+    if any(name.startswith(PACKED) for name in state):
+        checkpoint = load_checkpoint([base], base.name)
+    else:
+        checkpoint = Checkpoint(base.name, unet=_part(_renamed(state, ("model.diffusion_model.", "")), base.name))
+    if controlnet is not None:
+        state = _diffusers_file(controlnet, "controlnet") if controlnet.is_dir() else read_file(controlnet)
+        checkpoint.controlnet = _part(_renamed(state, ("control_model.", "")), controlnet.name)
+    if tcan:
+        _overlay(checkpoint, load_checkpoint(tcan, " + ".join(path.name for path in tcan)))
+    if checkpoint.empty_prompt is None:
+        checkpoint.empty_prompt = _empty_prompt(base)
+    return Start(checkpoint, load_vae(vae or base), checkpoint.empty_prompt.float())
+
+
+def _part(tensors: StateDict, source: str) -> Part:
+    try:
+        return Part(tensors, source, read_architecture(tensors))
+    except ValueError as error:
+        raise CheckpointError(f"'{source}' cannot be trained on: {error}.") from error
+
+
+def _overlay(checkpoint: Checkpoint, newer: Checkpoint) -> None:
+    for key in ("unet", "appa", "unet_temporal", "appearance", "controlnet", "controlnet_temporal", "empty_prompt"):
+        found = getattr(newer, key)
+        if found is not None:
+            setattr(checkpoint, key, found)
+
+
+def _diffusers_file(folder: Path, part: str) -> StateDict:
+    folder = folder / part if (folder / part).is_dir() else folder
+    for name in (
+        "diffusion_pytorch_model.safetensors",
+        "diffusion_pytorch_model.fp16.safetensors",
+        "diffusion_pytorch_model.bin",
+    ):
+        if (folder / name).exists():
+            path = folder / name
+            return read_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
+    raise CheckpointError(f"'{folder}' holds no {part} of diffusers (diffusion_pytorch_model.safetensors).")
+
+
+def _renamed(state: StateDict, prefixes: tuple[str, ...]) -> StateDict:
+    """Tensors under diffusers' names, whether they came under them or under those of the original Stable Diffusion."""
+    prefix = next((prefix for prefix in prefixes if any(name.startswith(f"{prefix}input_blocks.") for name in state)), None)
+    if prefix is None:
+        return state
+    own = group(dict(state), prefix)
+    wanted = _standard_names("input_hint_block.0.weight" in own)
+    renamed = {name: own[host] for name, host in wanted.items() if host in own}
+    missing = [host for host in wanted.values() if host not in own]
+    if missing:
+        raise CheckpointError(f"{len(missing)} tensors of SD1.5 are missing ({missing[0]} …): it is another model or incomplete.")
+    return renamed
+
+
+def _standard_names(controlnet: bool) -> dict[str, str]:
+    """SD1.5's tensors: diffusers' name to the original one."""
+    from .networks import new_controlnet, new_unet
+
+    with torch.device("meta"):
+        names = list((new_controlnet if controlnet else new_unet)(SD15).state_dict())
+    hints = len({name.split(".")[2] for name in names if name.startswith("controlnet_cond_embedding.blocks.")})
+    return {name: host_name(name, SD15, hints) for name in names}
+
+
+def _empty_prompt(base: Path) -> torch.Tensor:
+    """CLIP's embedding of the empty prompt, ``[1, 77, 768]``, from a diffusers folder or an SD checkpoint."""
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    if base.is_dir():
+        if not (base / "text_encoder").is_dir():
+            raise CheckpointError(f"'{base}' has no text_encoder: name a whole diffusers folder of SD1.5 with --base.")
+        encoder = CLIPTextModel.from_pretrained(base / "text_encoder")
+    else:
+        state = group(read_file(base), "cond_stage_model.transformer.")
+        if not state:
+            raise CheckpointError(f"'{base.name}' has no text encoder: name a whole SD1.5 checkpoint with --base.")
+        encoder = CLIPTextModel(
+            CLIPTextConfig(
+                hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12, vocab_size=49408
+            )
+        )
+        if "embeddings.token_embedding.weight" in encoder.state_dict():  # transformers 5 leaves out the first part of the names
+            state = {name.removeprefix("text_model."): tensor for name, tensor in state.items()}
+        missing = encoder.load_state_dict({name: tensor.float() for name, tensor in state.items()}, strict=False).missing_keys
+        if any("position_ids" not in name for name in missing):
+            raise CheckpointError(f"The text encoder in '{base.name}' is incomplete ({missing[0]} …).")
+    tokens = torch.tensor([[BEGIN] + [END] * (TOKENS - 1)])
+    with torch.no_grad():
+        return encoder(tokens).last_hidden_state

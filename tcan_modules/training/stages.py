@@ -1,0 +1,99 @@
+"""The two stages of training (paper section 4; authors' ``configs/train``): what learns, on what, and what is written.
+
+Stage 1 trains the appearance UNet and the APPA LoRA on pairs of frames. Stage 2 trains the temporal layers of UNet and ControlNet alone on
+clips. Everything else is frozen, and its tensors leave a run bit for bit as they came.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from ..checkpoint import Checkpoint, Part, pack
+from .model import CONTROLNET_BLOCKS, TCAN
+from .sampling import sample_clip, side_by_side, write_video
+from .sources import Start
+from .state import Tensors, save_tensors
+from .steps import StageStep
+from .trainer import Options, Trainer
+from .vae import PREFIX, SCALE, TinyVAE
+
+DROP_REFERENCE = 0.1
+
+
+def train_stage(
+    stage: int,
+    start: Start,
+    dataset,
+    options: Options,
+    *,
+    rank: int = 16,
+    drop_reference: float = DROP_REFERENCE,
+    controlnet_blocks=CONTROLNET_BLOCKS,
+    gradient_checkpointing: bool = False,
+    schedule: dict | None = None,
+    validation: dict | None = None,
+    sampling: dict | None = None,
+) -> Path | None:
+    """Train a stage to its last step and write ``tcan.safetensors``, a packed file that Load TCAN opens.
+
+    Args:
+        dataset: numbered samples (`StageStep` says which tensors).
+        rank: of new LoRA in stage 1.
+        controlnet_blocks: down blocks of the ControlNet that get temporal layers in stage 2, where the checkpoint has none.
+        schedule: what to change in the noise schedule (`SCHEDULE`).
+        gradient_checkpointing: compute activations twice to keep fewer.
+        validation: a sample of the same kind that the validation video is made of.
+        sampling: ``steps`` and ``guidance`` of that video.
+
+    Returns:
+        The packed file, or None when the run stopped before its last step.
+    """
+    torch.manual_seed(options.seed)  # new LoRA and temporal layers
+    model = TCAN(start.checkpoint, temporal=stage == 2, rank=rank, controlnet_blocks=controlnet_blocks, schedule=schedule)
+    model.learn(stage)
+    if gradient_checkpointing:
+        model.enable_gradient_checkpointing()
+    if options.mixed_precision != "no":
+        model.halve_frozen({"fp16": torch.float16, "bf16": torch.bfloat16}[options.mixed_precision])
+    step = StageStep(model, start.vae, start.empty_prompt, drop_reference if stage == 1 else 0.0)
+
+    def validate(folder: Path, number: int) -> None:
+        clip = sample_clip(model, start.vae, step.empty_prompt, validation["reference"], validation["pose"], **(sampling or {}))
+        frames = side_by_side(validation["reference"], validation["pose"], clip, validation["pixels"])
+        write_video(folder / "validation" / f"{number:06d}.mp4", frames)
+
+    def export(folder: Path, learned: Tensors) -> None:
+        tensors = {name.removeprefix("model."): tensor for name, tensor in learned.items()}
+        write_packed(folder / "tcan.safetensors", trained_checkpoint(start.checkpoint, stage, model, tensors), start)
+
+    trainer = Trainer(step, dataset, options, title=f"stage {stage}", export=export, validate=validate if validation else None)
+    return options.out / "tcan.safetensors" if trainer.run() else None
+
+
+def trained_checkpoint(begun: Checkpoint, stage: int, model: TCAN, learned: Tensors) -> Checkpoint:
+    """The checkpoint that a stage began with, and in it what the stage learned (names begin with ``unet.``, ``appearance.``, …)."""
+
+    def part(prefix: str, wanted) -> Part:
+        tensors = {
+            name.removeprefix(prefix): tensor for name, tensor in learned.items() if name.startswith(prefix) and wanted(name)
+        }
+        return Part(tensors, f"stage {stage}")
+
+    if stage == 1:
+        found = {"appa": part("unet.", lambda name: ".lora_" in name), "appearance": part("appearance.", lambda name: True)}
+    else:
+        found = {"unet_temporal": part("unet.", lambda name: True), "controlnet_temporal": part("controlnet.", lambda name: True)}
+        for key, network in (("unet_temporal", model.unet), ("controlnet_temporal", model.controlnet)):
+            tables = {name: tensor for name, tensor in network.state_dict().items() if name.endswith("pos_encoder.pe")}
+            found[key].tensors.update(tables)
+    return replace(begun, **found)
+
+
+def write_packed(path: Path, checkpoint: Checkpoint, start: Start, dtype: torch.dtype = torch.float16) -> None:
+    """Write all parts as one packed file; a TAESD goes along under the names that the host reads it by."""
+    tensors = pack(checkpoint)
+    if isinstance(start.vae, TinyVAE):
+        tensors |= {PREFIX + name: tensor for name, tensor in start.vae.model.full_state().items()}
+        tensors |= {f"{PREFIX}vae_scale": torch.tensor(SCALE), f"{PREFIX}vae_shift": torch.tensor(0.0)}
+    save_tensors(path, {name: tensor.detach().to(dtype) for name, tensor in tensors.items()})

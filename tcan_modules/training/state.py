@@ -1,0 +1,60 @@
+"""Training states on disk: safetensors files that are never half-written, and hold all that an exact resume needs."""
+
+import json
+import os
+from pathlib import Path
+
+import torch
+
+Tensors = dict[str, torch.Tensor]
+
+
+def save_tensors(path: Path, tensors: Tensors, metadata: dict | None = None) -> None:
+    """Write a safetensors file so that at any moment the old or the new one is there, whole.
+
+    ``metadata`` values are kept as JSON.
+    """
+    from safetensors.torch import save_file
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        save_file(contiguous, temporary, {key: json.dumps(value) for key, value in (metadata or {}).items()})
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def load_tensors(path: Path) -> tuple[Tensors, dict]:
+    """The tensors and the metadata of `save_tensors`."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        metadata = {key: json.loads(value) for key, value in (file.metadata() or {}).items() if key != "format"}
+        return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118 (no mapping)
+
+
+def group(tensors: Tensors, prefix: str) -> Tensors:
+    """The tensors under a prefix, without it."""
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer, names: list[str]) -> Tensors:
+    """An optimizer's state by the names of its parameters (in the optimizer's order): ``NAME/exp_avg`` and so on."""
+    state = optimizer.state_dict()["state"]
+    return {f"{name}/{key}": value for index, name in enumerate(names) for key, value in state.get(index, {}).items()}
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, names: list[str], tensors: Tensors) -> None:
+    """The reverse of `optimizer_tensors`."""
+    state: dict[int, Tensors] = {}
+    index = {name: position for position, name in enumerate(names)}
+    for full, tensor in tensors.items():
+        name, _, key = full.rpartition("/")
+        state.setdefault(index[name], {})[key] = tensor
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})

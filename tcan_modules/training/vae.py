@@ -1,0 +1,84 @@
+"""The VAE that turns pictures into latents for training: SD's own, or the puppet model's TAESD. Frozen always."""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ..checkpoint import StateDict, read_file
+from .autoencoder import TinyAutoencoder
+from .state import group
+
+SCALE = 0.18215  # latents of SD1.x are multiplied by it before noise is added
+PREFIX = "first_stage_model."
+
+
+class SDAutoencoder(nn.Module):
+    """SD1.x's VAE. Pictures ``[n, 3, h, w]`` in -1..1, latents ``[n, 4, h/8, w/8]`` already times 0.18215."""
+
+    def __init__(self, vae):
+        super().__init__()
+        self.vae = vae
+
+    def encode(self, pictures: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
+        """The mean of the posterior, or a draw of it when a generator is given (authors: clips are drawn, references are not)."""
+        posterior = self.vae.encode(pictures).latent_dist
+        latents = posterior.mean
+        if generator is not None:
+            latents = latents + posterior.std * torch.randn(latents.shape, generator=generator).to(latents)
+        return latents * SCALE
+
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        return self.vae.decode(latents / SCALE).sample
+
+
+class TinyVAE(nn.Module):
+    """`TinyAutoencoder` with the same interface; it has no posterior to draw from, and its latents need no factor."""
+
+    def __init__(self, model: TinyAutoencoder):
+        super().__init__()
+        self.model = model.to(memory_format=torch.channels_last)
+
+    def encode(self, pictures: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
+        return self.model.encode(pictures.contiguous(memory_format=torch.channels_last)).contiguous()
+
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        return self.model.decode(latents).contiguous()
+
+
+def load_vae(path: Path) -> SDAutoencoder | TinyVAE:
+    """The VAE in a diffusers folder, an SD checkpoint, a VAE file, or a packed file of the puppet model.
+
+    Raises:
+        ValueError: no VAE there.
+    """
+    if path.is_dir():
+        from diffusers import AutoencoderKL
+
+        folder = path / "vae" if (path / "vae").is_dir() else path
+        return SDAutoencoder(AutoencoderKL.from_pretrained(folder)).requires_grad_(False)
+    return vae_from_state(read_file(path), path.name).requires_grad_(False)
+
+
+def vae_from_state(state: StateDict, source: str) -> SDAutoencoder | TinyVAE:
+    """`load_vae` from the tensors of a file."""
+    own = group(state, PREFIX) or state
+    if "taesd_encoder.0.weight" in own:
+        own = {name: tensor.float() for name, tensor in own.items()}
+        return TinyVAE(TinyAutoencoder.from_full_state(own))
+    if "decoder.conv_in.weight" not in own:
+        raise ValueError(f"'{source}' holds no VAE: name a diffusers folder, an SD1.5 checkpoint or a VAE file with --vae.")
+    from diffusers import AutoencoderKL
+    from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
+
+    vae = AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        block_out_channels=(128, 256, 512, 512),
+        layers_per_block=2,
+        sample_size=512,
+    )
+    if any(name.startswith("encoder.down.") for name in own):
+        own = convert_ldm_vae_checkpoint({PREFIX + name: tensor for name, tensor in own.items()}, vae.config)
+    vae.load_state_dict({name: tensor.float() for name, tensor in own.items()})
+    return SDAutoencoder(vae)

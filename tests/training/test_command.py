@@ -1,0 +1,55 @@
+"""The command line, from a folder of pictures to a file that the engine opens."""
+
+import pytest
+import torch
+
+pytest.importorskip("diffusers")
+pytest.importorskip("peft")
+pytest.importorskip("accelerate")
+
+from tcan_modules.checkpoint import load_checkpoint
+from tcan_modules.training.command import main, parser
+from tcan_modules.training.stages import write_packed
+from tcan_modules.training.state import load_tensors
+
+from .parts import tiny_start
+from .test_data import numbered, save_pictures
+
+
+@pytest.fixture
+def given(tmp_path):
+    start = tiny_start()
+    write_packed(tmp_path / "base.safetensors", start.checkpoint, start)
+    save_pictures(tmp_path / "data" / "a" / "images", numbered(4))
+    save_pictures(tmp_path / "data" / "a" / "dwpose", numbered(4))
+    return tmp_path
+
+
+@pytest.mark.parametrize("stage, particular", [("stage1", ["--batch", "1"]), ("stage2", ["--frames", "2"])])
+def test_from_pictures_to_a_packed_file(given, stage, particular):
+    out = given / stage
+    command = [stage, "--base", str(given / "base.safetensors"), "--data", str(given / "data"), "--out", str(out), "--size", "64"]
+    main([*command, "--steps", "2", "--workers", "0", "--validate-every", "2", *particular])
+    checkpoint = load_checkpoint([out / "tcan.safetensors"], "packed")
+    assert all(getattr(checkpoint, part) for part in ("unet", "appa", "appearance", "controlnet", "unet_temporal"))
+    assert load_tensors(out / "state.safetensors")[1]["step"] == 2
+    assert (out / "loss.png").stat().st_size > 1000
+    assert (out / "validation" / "000002.mp4").stat().st_size > 500
+    before = load_checkpoint([given / "base.safetensors"], "base")
+    for name, tensor in before.unet.tensors.items():
+        assert torch.equal(checkpoint.unet.tensors[name], tensor), name
+
+
+def test_help_shows_every_flag(capsys):
+    for stage in ("stage1", "stage2"):
+        with pytest.raises(SystemExit):
+            parser().parse_args([stage, "--help"])
+        text = capsys.readouterr().out
+        assert all(flag in text for flag in ("--lr", "--ema", "--data", "TikTok", "--mixed-precision"))
+
+
+def test_a_wrong_size_is_one_sentence(given, caplog):
+    with pytest.raises(SystemExit):
+        main(["stage1", "--base", "x", "--data", "y", "--out", "z", "--size", "500"])
+    assert "multiple of 64" in caplog.text
+    assert "448" in caplog.text

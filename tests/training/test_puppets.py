@@ -1,0 +1,89 @@
+"""The puppet world: seeded, exact, and wrong only where it is asked to be."""
+
+import numpy as np
+import pytest
+
+from tcan_modules.training.puppet_character import Character
+from tcan_modules.training.puppet_data import PuppetClips, PuppetPairs
+from tcan_modules.training.puppet_motion import SIZE, STYLES, Motion, pose
+from tcan_modules.training.puppet_outliers import spoil
+from tcan_modules.training.puppets import make_clip
+
+
+def clip(number: int, frames: int = 6, **options):
+    return make_clip((7, number, 0), (7, number, 1), (7, number, 2), frames, **options)
+
+
+def test_same_seeds_same_clip():
+    assert np.array_equal(clip(1).frames, clip(1).frames)
+    assert not np.array_equal(clip(1).frames, clip(2).frames)
+
+
+def test_parts_of_a_motion_fit_together():
+    assert np.array_equal(clip(3, frames=8).frames[5:], clip(3, frames=3, start=5).frames)
+
+
+def test_one_character_by_any_motion_keeps_its_bones():
+    body = Character.from_seed((7, 1)).body
+    for number in range(10):
+        joints = pose(Motion.from_seed((7, number), 12), body).joints
+        for start, end, length in ((2, 3, body.upper_arm), (5, 6, body.upper_arm), (3, 4, body.forearm), (1, 2, body.shoulders)):
+            assert np.linalg.norm(joints[:, start] - joints[:, end], axis=-1) == pytest.approx(length)
+
+
+def test_every_style_stays_in_the_picture():
+    seen, outside = set(), 0
+    for number in range(80):
+        motion = Motion.from_seed((7, number), 32)
+        seen.add(motion.style)
+        joints = pose(motion, Character.from_seed((7, number)).body).joints
+        outside += ((joints < 0) | (joints >= SIZE)).any(-1).mean()
+    assert seen == set(STYLES)
+    assert outside / 80 < 0.02
+
+
+def test_hands_are_where_the_key_points_say():
+    hits = []
+    for number in range(20):
+        character = Character.from_seed((7, number, 0))
+        made = clip(number, frames=4)
+        for frame, joints in zip(made.frames, np.rint(made.keypoints[..., :2]).astype(int), strict=True):
+            # the left arm is drawn last, so nothing covers its hand
+            x, y = joints[7]
+            if 1 <= x < SIZE - 1 and 1 <= y < SIZE - 1:
+                hits.append(np.abs(frame[y, x].astype(int) - character.skin).max() <= 3)
+    assert len(hits) > 60
+    assert np.mean(hits) == 1.0
+
+
+def test_the_scene_is_still_behind_the_character():
+    for number in range(5):
+        made = clip(number, masks=True)
+        changed = (made.frames != made.scene).any(-1)
+        inside = made.foreground
+        grown = inside.copy()
+        for axis in (1, 2):
+            for step in (-1, 1):
+                grown |= np.roll(inside, step, axis)
+        # the border of the drawing is averaged down over one pixel
+        assert (changed & ~grown).mean() < 0.003
+        assert 0.05 < inside.mean() < 0.5
+
+
+def test_outliers_come_in_the_share_asked_for():
+    keypoints = clip(4, frames=40).keypoints
+    spoiled, hit = spoil(keypoints, 0.2, np.random.default_rng(0))
+    assert hit.sum() == 8
+    assert np.array_equal(spoiled[~hit], keypoints[~hit])
+    assert all(not np.array_equal(spoiled[frame], keypoints[frame]) for frame in np.flatnonzero(hit))
+    assert np.array_equal(spoil(keypoints, 0.0, np.random.default_rng(0))[0], keypoints)
+
+
+def test_samples_are_functions_of_their_number():
+    for dataset in (PuppetPairs(0), PuppetClips(0, frames=4)):
+        first, again, other = dataset[5], dataset[5], dataset[6]
+        assert all((first[name] == again[name]).all() for name in first)
+        assert (first["pixels"] != other["pixels"]).any()
+        assert first["pixels"].shape[1:] == first["pose"].shape[1:] == (3, SIZE, SIZE)
+        assert first["reference"].shape == (3, SIZE, SIZE)
+        assert (first["reference"] != first["pixels"][0]).any()
