@@ -1,14 +1,10 @@
 """APPA: LoRA that aligns pose and appearance (paper section 3.1), as weight patches of the host."""
 
-import re
-
 import comfy.lora
 from comfy.model_patcher import ModelPatcher
 
-from .checkpoint import Checkpoint, CheckpointError
+from .checkpoint import LORA_FACTOR, Checkpoint, CheckpointError
 from .naming import host_name
-
-_FACTOR = re.compile(r"(.+)\.lora_(A|B)(?:\.[^.]+)?\.weight")
 
 
 def add_appa(model: ModelPatcher, checkpoint: Checkpoint, strength: float) -> None:
@@ -25,7 +21,7 @@ def add_appa(model: ModelPatcher, checkpoint: Checkpoint, strength: float) -> No
     architecture = checkpoint.require("unet").architecture
     factors, targets = {}, {}
     for name, tensor in part.tensors.items():
-        layer, factor = _FACTOR.fullmatch(name).groups()
+        layer, factor = LORA_FACTOR.fullmatch(name).groups()
         factors[f"{layer}.lora_{factor}.weight"] = tensor
         targets[layer] = f"diffusion_model.{host_name(f'{layer}.weight', architecture)}"
     _check_shapes(model, part.source, factors, targets)

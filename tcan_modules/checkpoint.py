@@ -19,7 +19,7 @@ from .naming import Architecture, StateDict, read_architecture
 SUFFIXES = (".safetensors", ".ckpt")
 PACKED = "tcan."
 
-_LORA = re.compile(r"(.+)\.lora_(A|B)(?:\.[^.]+)?\.weight")
+LORA_FACTOR = re.compile(r"(.+)\.lora_(A|B)(?:\.[^.]+)?\.weight")  # PEFT names: layer, factor, adapter
 _TEMPORAL = re.compile(r"(?:.*?\.)?((?:down_blocks|up_blocks|mid_block)\.(?:\d+\.)?motion_modules\..+)")
 _FOREIGN = (
     (
@@ -206,7 +206,7 @@ def _network(tensors: StateDict, source: str, title: str) -> Part:
 
 def _split_unet(tensors: StateDict, temporal: StateDict, source: str) -> dict[str, Part]:
     """A denoising UNet with or without LoRA and temporal layers, or an appearance UNet, which has no output head."""
-    lora = {name: tensor for name, tensor in tensors.items() if _LORA.fullmatch(name)}
+    lora = {name: tensor for name, tensor in tensors.items() if LORA_FACTOR.fullmatch(name)}
     base = {name.replace(".base_layer.", "."): tensor for name, tensor in tensors.items() if name not in lora}
     if "conv_out.weight" not in base and not temporal and not lora:
         return {"appearance": _network(base, source, "appearance encoder")}
