@@ -8,7 +8,7 @@ attention, and our own packed file (``TCANSave``). Files are read without runnin
 import pickle
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -350,6 +350,3 @@ def _check_widths(checkpoint: Checkpoint) -> None:
                     f"'{reference.source}' and '{part.source}' do not belong together: their {feature.replace('_', ' ')} differ"
                     f" ({ours} and {theirs})."
                 )
-
-
-assert set(TITLES) <= {entry.name for entry in fields(Checkpoint)}

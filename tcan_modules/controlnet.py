@@ -62,7 +62,7 @@ class WholeVideo:
         self.latents: torch.Tensor | None = None  # [frames, 4, height, width]
         self.positive: list[dict] = []
         self.window_length: int | None = None
-        self.residuals: OrderedDict[tuple, Residuals] = OrderedDict()
+        self.residuals: OrderedDict[int, Residuals] = OrderedDict()
 
     def __call__(self, executor, x, timestep, model_options=None, seed=None):
         options = model_options if model_options is not None else {}
@@ -155,12 +155,11 @@ class TemporalControlNet(comfy.controlnet.ControlNet):
         needed = list(dict.fromkeys(owner[frame][0] for frame in indices))
         results = {}
         for number in needed:
-            key = (id(self), number)
-            if key not in video.residuals:
+            if number not in video.residuals:
                 window = windows[number]
-                video.residuals[key] = self._run(video.latents[window], window, sigma, self._positive_text(window))
-            video.residuals.move_to_end(key)
-            results[number] = video.residuals[key]
+                video.residuals[number] = self._run(video.latents[window], window, sigma, self._positive_text(window))
+            video.residuals.move_to_end(number)
+            results[number] = video.residuals[number]
         while len(video.residuals) > max(2, len(needed)):
             video.residuals.popitem(last=False)
         first = results[needed[0]]
