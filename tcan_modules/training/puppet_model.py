@@ -7,6 +7,7 @@ packed file ``DIR/tcan_puppets.safetensors`` for Load TCAN. It learns from the p
 
 import argparse
 import logging
+import os
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,23 +26,19 @@ from .trainer import Options, Trainer
 from .vae import TinyVAE, vae_from_state
 
 # Rates are far above the authors' 1e-5, which finetunes SD1.5 for days: these networks are small and begin from nothing.
+# Batches are what all processes see together in a step; of stage 1, references with two frames each; of stage 2, clips.
+_BETAS = (0.9, 0.99)
 VAE = Options(
-    out=Path("vae"), steps=8000, batch=16, lr=2e-3, schedule="cosine", warmup=50, ema=0.995, weight_decay=1e-4, save_every=200
+    out=Path("vae"), steps=3200, batch=16, lr=2e-3, schedule="cosine", warmup=50, ema=0.995, weight_decay=1e-4, save_every=200
 )
-BASE = Options(out=Path("base"), steps=8000, batch=16, lr=6e-4, warmup=200, ema=0.999, betas=(0.9, 0.99), save_every=250)
+BASE = Options(
+    out=Path("base"), steps=2000, batch=16, lr=1e-3, schedule="cosine", warmup=100, ema=0.995, betas=_BETAS, save_every=200
+)
 STAGE1 = Options(
-    out=Path("stage1"),
-    steps=8000,
-    batch=8,  # references, with two frames each
-    lr=4e-4,
-    warmup=200,
-    ema=0.999,
-    betas=(0.9, 0.99),
-    save_every=250,
-    validate_every=1000,
+    out=Path("stage1"), steps=3000, batch=8, lr=6e-4, schedule="cosine", warmup=100, ema=0.995, betas=_BETAS, save_every=200
 )
 STAGE2 = Options(
-    out=Path("stage2"), steps=2000, batch=1, lr=4e-4, warmup=100, ema=0.998, betas=(0.9, 0.99), save_every=100, validate_every=500
+    out=Path("stage2"), steps=600, batch=2, lr=6e-4, schedule="cosine", warmup=50, ema=0.99, betas=_BETAS, save_every=100
 )
 SAMPLING = {"steps": 12, "guidance": 1.5}
 CONTROLNET_BLOCKS = (0, 1, 2)  # grids of 16, 8 and 4: the authors' layers are on grids of 16 and 8 too
@@ -62,6 +59,7 @@ class Recipe:
         minutes = (self.deadline - time.monotonic()) / 60
         return replace(
             phase,
+            batch=max(1, phase.batch // int(os.environ.get("WORLD_SIZE", 1))),
             out=self.out / phase.out,
             seed=self.seed,
             minutes=minutes,

@@ -9,11 +9,13 @@ scene, so the right answer of every animation is known. Drawn with numpy and PIL
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from .puppet_character import Character
 from .puppet_motion import SIZE, Motion, Skeleton, pose
 from .puppet_scene import SMOOTH, Brush, draw_scene
+
+SOFTNESS = 0.8  # standard deviation in pixels: edges are as soft as those of a scaled-down photo
 
 
 @dataclass(frozen=True)
@@ -45,11 +47,15 @@ def draw_clip(character: Character, scene: Image.Image, motion: Motion, masks: b
     for frame in range(frames):
         canvas = scene.copy()
         character.draw(Brush(canvas), skeleton, frame)
-        pictures[frame] = np.asarray(canvas.reduce(SMOOTH))
+        pictures[frame] = _photo(canvas)
         if masks:
             foreground[frame] = _silhouette(character, skeleton, frame)
     keypoints = np.concatenate([skeleton.joints, np.ones((frames, 18, 1))], axis=-1)
-    return Clip(pictures, np.asarray(scene.reduce(SMOOTH)), keypoints, foreground)
+    return Clip(pictures, _photo(scene), keypoints, foreground)
+
+
+def _photo(canvas: Image.Image) -> np.ndarray:
+    return np.asarray(canvas.reduce(SMOOTH).filter(ImageFilter.GaussianBlur(SOFTNESS)))
 
 
 def _silhouette(character: Character, skeleton: Skeleton, frame: int) -> np.ndarray:

@@ -73,10 +73,15 @@ class Trainer:
         export: Callable[[Path, dict], None] | None = None,
         validate: Callable[[Path, int], None] | None = None,
     ):
-        from accelerate import Accelerator
+        from accelerate import Accelerator, DistributedDataParallelKwargs
 
         self.options, self.title, self.export, self.validate = options, title, export, validate
-        self.accelerator = Accelerator(mixed_precision=options.mixed_precision, gradient_accumulation_steps=options.accumulate)
+        self.accelerator = Accelerator(
+            mixed_precision=options.mixed_precision,
+            gradient_accumulation_steps=options.accumulate,
+            # the appearance UNet's last layers have no part in the loss
+            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+        )
         self.learned = {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
         self.optimizer = torch.optim.AdamW(
             list(self.learned.values()), lr=options.lr, betas=options.betas, eps=options.eps, weight_decay=options.weight_decay
@@ -100,7 +105,7 @@ class Trainer:
         batches = iter(self._batches())
         progress = tqdm(total=options.steps, initial=self.step, desc=self.title, disable=not self.main, mininterval=5)
         saved = self.step
-        while self.step < options.steps and time.monotonic() < deadline:
+        while self.step < options.steps and not self._anyone(time.monotonic() >= deadline):
             loss = self._one_step(batches)
             self.step += 1
             self.losses.append(loss)
@@ -121,7 +126,14 @@ class Trainer:
             writer.close()
         if self.losses:
             log.info("%s: step %d of %d, loss %.4f", self.title, self.step, options.steps, smooth(np.array(self.losses), 200)[-1])
+        self.accelerator.wait_for_everyone()  # what the main process has written is there for all
         return self.step >= options.steps
+
+    def _anyone(self, wish: bool) -> bool:
+        """Whether any process wishes it: clocks differ, and a process that stops alone would leave the others waiting."""
+        if self.accelerator.num_processes == 1:
+            return wish
+        return bool(self.accelerator.reduce(torch.tensor(float(wish), device=self.accelerator.device), "sum").item())
 
     def _batches(self) -> DataLoader:
         """Batches from where the run stands; each process takes its own share of the numbers."""
