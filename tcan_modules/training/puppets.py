@@ -25,7 +25,7 @@ class Clip:
     frames: np.ndarray
     scene: np.ndarray
     keypoints: np.ndarray  # true [frames, 18, 3]: x, y in pixels, confidence
-    foreground: np.ndarray | None  # where the character is, bool [frames, 128, 128]
+    foreground: np.ndarray | None  # where the character shows, bool [frames, 128, 128]
 
 
 def make_clip(character, scene, motion, frames: int, *, start: float = 0.0, masks: bool = False) -> Clip:
@@ -33,7 +33,7 @@ def make_clip(character, scene, motion, frames: int, *, start: float = 0.0, mask
 
     Args:
         start: frame of the motion to begin at; parts of one clip fit together.
-        masks: also draw where the character is (a third more time).
+        masks: also draw where the character shows (a third more time).
     """
     return draw_clip(Character.from_seed(character), draw_scene(scene), Motion.from_seed(motion, frames, start), masks=masks)
 
@@ -59,11 +59,11 @@ def _photo(canvas: Image.Image) -> np.ndarray:
 
 
 def _silhouette(character: Character, skeleton: Skeleton, frame: int) -> np.ndarray:
-    """Where the character covers the scene, bool: drawn on two plain canvases, it looks the same there on both."""
+    """Where the character shows, be it faintly at its soft edge, bool: drawn on two plain canvases, it looks the same there on both."""
     drawn = []
     for background in ((1, 2, 3), (254, 253, 252)):
         canvas = Image.new("RGB", (SIZE * SMOOTH, SIZE * SMOOTH), background)
         character.draw(Brush(canvas), skeleton, frame)
-        drawn.append(np.asarray(canvas.reduce(SMOOTH), dtype=np.int16))
-    # where half of the canvas shines through, the two differ by half of their distance
-    return np.abs(drawn[0] - drawn[1]).mean(-1) < 125
+        drawn.append(_photo(canvas).astype(np.int16))
+    # the bare canvases differ by 251
+    return np.abs(drawn[0] - drawn[1]).mean(-1) < 245

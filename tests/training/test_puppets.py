@@ -65,7 +65,7 @@ def test_the_scene_is_still_behind_the_character():
         for axis in (1, 2):
             for step in (-1, 1):
                 grown |= np.roll(inside, step, axis)
-        # the border of the drawing is averaged down over one pixel
+        # the last trace of a soft border
         assert (changed & ~grown).mean() < 0.003
         assert 0.05 < inside.mean() < 0.5
 
