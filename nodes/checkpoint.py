@@ -1,4 +1,4 @@
-"""Load TCAN and Save TCAN."""
+"""Load TCAN, what else its file holds, and Save TCAN."""
 
 import dataclasses
 
@@ -60,6 +60,27 @@ def _empty_prompt(checkpoint: Checkpoint):
     )
 
 
+class TCANVAE(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="TCANVAE",
+            display_name="TCAN VAE",
+            category=CATEGORY,
+            description="The VAE inside a TCAN checkpoint. Few files have one; with the others, use the VAE of your SD1.5 checkpoint.",
+            inputs=[TCAN.Input("tcan", tooltip="The checkpoint of Load TCAN.")],
+            outputs=[io.Vae.Output(display_name="vae", tooltip="For Appearance Encode and VAE Decode.")],
+        )
+
+    @classmethod
+    def execute(cls, tcan) -> io.NodeOutput:
+        import comfy.sd
+
+        vae = comfy.sd.VAE(sd=dict(tcan.checkpoint.require("vae").tensors))
+        vae.throw_exception_if_invalid()
+        return io.NodeOutput(vae)
+
+
 class TCANSave(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -94,4 +115,4 @@ class TCANSave(io.ComfyNode):
         return io.NodeOutput(ui={"text": (str(path),)})
 
 
-NODES = [TCANLoad, TCANSave]
+NODES = [TCANLoad, TCANVAE, TCANSave]

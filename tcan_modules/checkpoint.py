@@ -18,6 +18,7 @@ from .naming import Architecture, StateDict, read_architecture
 
 SUFFIXES = (".safetensors", ".ckpt")
 PACKED = "tcan."
+VAE_PREFIX = "first_stage_model."  # a packed file may carry a VAE under the host's own names
 
 LORA_FACTOR = re.compile(r"(.+)\.lora_(A|B)(?:\.[^.]+)?\.weight")  # PEFT names: layer, factor, adapter
 _TEMPORAL = re.compile(r"(?:.*?\.)?((?:down_blocks|up_blocks|mid_block)\.(?:\d+\.)?motion_modules\..+)")
@@ -35,7 +36,7 @@ _FOREIGN = (
         "a ControlNet in its original layout: load it with Load ControlNet Model and wire it into Temporal ControlNet",
     ),
     ("lora_unet_", "a LoRA: load it with Load LoRA"),
-    ("first_stage_model.", "a VAE: load it with Load VAE"),
+    (VAE_PREFIX, "a VAE: load it with Load VAE"),
 )
 
 
@@ -64,6 +65,7 @@ class Checkpoint:
     controlnet: Part | None = None
     controlnet_temporal: Part | None = None
     empty_prompt: torch.Tensor | None = None
+    vae: Part | None = None
     notes: list[str] = field(default_factory=list)
 
     def require(self, part: str) -> Part:
@@ -71,7 +73,7 @@ class Checkpoint:
         found = getattr(self, part)
         if found is None:
             raise CheckpointError(
-                f"The TCAN checkpoint '{self.name}' has no {TITLES[part]}, which this node needs: {REMEDIES[part]}."
+                f"The TCAN checkpoint '{self.name}' has no {NAMES[part]}, which this node needs: {REMEDIES[part]}."
             )
         return found
 
@@ -86,6 +88,8 @@ class Checkpoint:
                 lines.append(f"no {title}: {MEANINGS[part]}")
         if self.empty_prompt is None:
             lines.append("no embedding of the empty prompt: encode your prompts with CLIP Text Encode")
+        if self.vae is not None:
+            lines.append(f"a VAE: {len(self.vae.tensors)} tensors from {self.vae.source}")
         return lines + self.notes
 
 
@@ -97,6 +101,7 @@ TITLES = {
     "controlnet": "ControlNet",
     "controlnet_temporal": "temporal layers for the ControlNet",
 }
+NAMES = TITLES | {"temporal": "motion module", "empty_prompt": "embedding of the empty prompt", "vae": "VAE"}
 MEANINGS = {
     "unet": "wire a model of Load Checkpoint into APPA Apply",
     "appa": "pose and appearance are not aligned beyond what the UNet does by itself",
@@ -112,6 +117,7 @@ REMEDIES = {
     "appearance": "put the '[AppearanceEncoder]…' file (or MagicAnimate's appearance encoder) into the folder",
     "controlnet": "wire a ControlNet of Load ControlNet Model into it, or put the '[ControlNetT]…' file into the folder",
     "controlnet_temporal": "put the '[ControlNetT]…' file or an AnimateDiff motion module into the folder, or set temporal_strength to 0",
+    "vae": "use the VAE of Load Checkpoint with an SD1.5 checkpoint, or Load VAE",
 }
 
 
@@ -234,6 +240,9 @@ def _split_packed(tensors: StateDict, source: str) -> dict[str, Part]:
             parts[group] = Part(members, source)
     if not parts:
         raise CheckpointError(f"The packed file '{source}' holds no part of TCAN: save it again with Save TCAN.")
+    vae = {name.removeprefix(VAE_PREFIX): tensor for name, tensor in tensors.items() if name.startswith(VAE_PREFIX)}
+    if vae:
+        parts["vae"] = Part(vae, source)
     return parts
 
 
@@ -247,6 +256,8 @@ def pack(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
     }
     if checkpoint.empty_prompt is not None:
         packed[f"{PACKED}empty_prompt.weight"] = checkpoint.empty_prompt
+    if checkpoint.vae is not None:
+        packed |= {VAE_PREFIX + name: tensor for name, tensor in checkpoint.vae.tensors.items()}
     seen: set[int] = set()
     for name, tensor in packed.items():
         shared = tensor.untyped_storage().data_ptr() in seen
@@ -271,7 +282,7 @@ def load_checkpoint(paths: Iterable[Path], name: str) -> Checkpoint:
         for key, part in parts.items():
             if key in found:
                 raise CheckpointError(
-                    f"Both '{found[key].source}' and '{part.source}' hold {TITLES.get(key, 'a motion module')}: keep one of them"
+                    f"Both '{found[key].source}' and '{part.source}' hold the same part ({NAMES[key]}): keep one of them"
                     f" in '{name}'."
                 )
             found[key] = part

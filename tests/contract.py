@@ -6,7 +6,12 @@ inputs with defaults.
 """
 
 NODES = {
-    "TCANLoad": ("Load TCAN", {"checkpoint": ("COMBO", None)}, [("tcan", "TCAN"), ("empty_prompt", "CONDITIONING")]),
+    "TCANLoad": (
+        "Load TCAN",
+        {"checkpoint": ("COMBO", None)},
+        [("tcan", "TCAN"), ("empty_prompt", "CONDITIONING")],
+    ),
+    "TCANVAE": ("TCAN VAE", {"tcan": ("TCAN", None)}, [("vae", "VAE")]),
     "TCANAppearanceEncode": (
         "Appearance Encode",
         {

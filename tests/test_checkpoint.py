@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tcan_modules.checkpoint import CheckpointError, load_checkpoint, pack, read_file, split_file
+from tcan_modules.checkpoint import CheckpointError, Part, load_checkpoint, pack, read_file, split_file
 from tcan_modules.naming import read_architecture, split_temporal, to_host
 from tests.reference_set import FOLDER
 
@@ -163,11 +163,12 @@ def test_packed_file(tmp_path):
         save_file(tensors, tmp_path / f"{part}.safetensors")
     loaded = load_checkpoint(tmp_path.iterdir(), "trio")
     loaded.empty_prompt = torch.randn(1, 7, 48)
+    loaded.vae = Part({"taesd_encoder.0.weight": torch.randn(4)}, "vae.safetensors")
     packed = tmp_path / "packed" / "one.safetensors"
     packed.parent.mkdir()
     save_file(pack(loaded), packed)
     again = load_checkpoint([packed], "packed")
-    for key in ("unet", "appa", "unet_temporal", "appearance", "controlnet", "controlnet_temporal"):
+    for key in ("unet", "appa", "unet_temporal", "appearance", "controlnet", "controlnet_temporal", "vae"):
         before, after = getattr(loaded, key), getattr(again, key)
         assert before.architecture == after.architecture
         assert before.tensors.keys() == after.tensors.keys()

@@ -136,6 +136,11 @@ def test_no_empty_prompt(host, reference):
     assert len(said) == 1 and "has no embedding of the empty prompt: use CLIP Text Encode" in said[0]
 
 
+def test_no_vae(host, reference):
+    with pytest.raises(ValueError, match="has no VAE, which this node needs: use the VAE of Load Checkpoint"):
+        host.node("TCANVAE")(tcan=reference.tcan)
+
+
 def test_a_model_of_another_kind(host, reference):
     """A wider SD1.x model, and a model that is none."""
     import comfy.model_base

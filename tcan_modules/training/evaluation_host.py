@@ -10,8 +10,7 @@ import numpy as np
 import torch
 
 from ..checkpoint import PACKED, read_file
-from .state import group, save_tensors
-from .vae import PREFIX
+from .state import save_tensors
 
 ROOT = Path(__file__).parents[2]
 STEPS, GUIDANCE = 10, 1.5  # of the puppet model; SD1.5-sized models want the nodes' defaults
@@ -54,9 +53,6 @@ class Animator:
         }
         save_tensors(models / "no_temporal.safetensors", no_temporal)
         self._nodes = _load_nodes(Path(self._base.name))
-        import comfy.sd
-
-        self._vae = comfy.sd.VAE(sd={name: tensor.float() for name, tensor in group(tensors, PREFIX).items()})
         self._loaded: dict[str, tuple] = {}
 
     def close(self) -> None:
@@ -75,8 +71,8 @@ class Animator:
         """
         with torch.inference_mode():
             image, drawn = (torch.from_numpy(array).float() / 255 for array in (reference[None], poses))
-            tcan, prompt = self._load("whole" if variant.temporal else "no_temporal")
-            (appearance,) = self._run("TCANAppearanceEncode", tcan=tcan, vae=self._vae, image=image, width=0, height=0)
+            tcan, prompt, vae = self._load("whole" if variant.temporal else "no_temporal")
+            (appearance,) = self._run("TCANAppearanceEncode", tcan=tcan, vae=vae, image=image, width=0, height=0)
             ptm = self._run("TCANPTMBuilder", pose_images=drawn, tau=3.0, min_resolution=0)[0] if variant.ptm else None
             (model,) = self._run(
                 "TCANApply",
@@ -117,11 +113,12 @@ class Animator:
                 add_noise=True,
                 noise_mode="repeat_window",
             )
-            return self._vae.decode(latent["samples"]).float().clamp(0, 1).cpu().numpy()
+            return vae.decode(latent["samples"]).float().clamp(0, 1).cpu().numpy()
 
     def _load(self, name: str) -> tuple:
         if name not in self._loaded:
-            self._loaded[name] = self._run("TCANLoad", checkpoint=f"{name}.safetensors")
+            tcan, prompt = self._run("TCANLoad", checkpoint=f"{name}.safetensors")
+            self._loaded[name] = (tcan, prompt, *self._run("TCANVAE", tcan=tcan))
         return self._loaded[name]
 
     def _run(self, node: str, **inputs) -> tuple:

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import torch
 
-from ..checkpoint import Checkpoint, Part, pack
+from ..checkpoint import VAE_PREFIX, Checkpoint, Part, pack
 from .model import CONTROLNET_BLOCKS, TCAN
 from .sampling import sample_clip, side_by_side, write_video
 from .sources import Start
 from .state import Tensors, save_tensors
 from .steps import StageStep
 from .trainer import Options, Trainer
-from .vae import PREFIX, SCALE, TinyVAE
+from .vae import SCALE, TinyVAE
 
 DROP_REFERENCE = 0.1
 
@@ -94,6 +94,6 @@ def write_packed(path: Path, checkpoint: Checkpoint, start: Start, dtype: torch.
     """Write all parts as one packed file; a TAESD goes along under the names that the host reads it by."""
     tensors = pack(checkpoint)
     if isinstance(start.vae, TinyVAE):
-        tensors |= {PREFIX + name: tensor for name, tensor in start.vae.model.full_state().items()}
-        tensors |= {f"{PREFIX}vae_scale": torch.tensor(SCALE), f"{PREFIX}vae_shift": torch.tensor(0.0)}
+        tensors |= {VAE_PREFIX + name: tensor for name, tensor in start.vae.model.full_state().items()}
+        tensors |= {f"{VAE_PREFIX}vae_scale": torch.tensor(SCALE), f"{VAE_PREFIX}vae_shift": torch.tensor(0.0)}
     save_tensors(path, {name: tensor.detach().to(dtype) for name, tensor in tensors.items()})

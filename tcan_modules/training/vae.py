@@ -5,12 +5,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ..checkpoint import StateDict, read_file
+from ..checkpoint import VAE_PREFIX, StateDict, read_file
 from .autoencoder import TinyAutoencoder
 from .state import group
 
 SCALE = 0.18215  # latents of SD1.x are multiplied by it before noise is added
-PREFIX = "first_stage_model."
 
 
 class SDAutoencoder(nn.Module):
@@ -62,7 +61,7 @@ def load_vae(path: Path) -> SDAutoencoder | TinyVAE:
 
 def vae_from_state(state: StateDict, source: str) -> SDAutoencoder | TinyVAE:
     """`load_vae` from the tensors of a file."""
-    own = group(state, PREFIX) or state
+    own = group(state, VAE_PREFIX) or state
     if "taesd_encoder.0.weight" in own:
         own = {name: tensor.float() for name, tensor in own.items()}
         return TinyVAE(TinyAutoencoder.from_full_state(own))
@@ -79,6 +78,6 @@ def vae_from_state(state: StateDict, source: str) -> SDAutoencoder | TinyVAE:
         sample_size=512,
     )
     if any(name.startswith("encoder.down.") for name in own):
-        own = convert_ldm_vae_checkpoint({PREFIX + name: tensor for name, tensor in own.items()}, vae.config)
+        own = convert_ldm_vae_checkpoint({VAE_PREFIX + name: tensor for name, tensor in own.items()}, vae.config)
     vae.load_state_dict({name: tensor.float() for name, tensor in own.items()})
     return SDAutoencoder(vae)
