@@ -57,7 +57,7 @@ def animate(
 
     wrapper = _Animation(
         layers=layers and layers.model,
-        kept=_KeptTokens(tcan.appearance.model, appearance.latents, appearance_strength) if appearance_strength != 0 else None,
+        kept=_KeptTokens(tcan.appearance.model, appearance, appearance_strength) if appearance_strength != 0 else None,
         ptm=ptm,
     )
     patched.set_additional_models(KEY, companions)
@@ -80,8 +80,9 @@ class _KeptTokens:
     Computed once for a timestep and text, whatever the windows and the calls that guidance is split into.
     """
 
-    def __init__(self, encoder: AppearanceUNet, latents: torch.Tensor, strength: float):
-        self.encoder, self.latents, self.strength = encoder, latents, strength
+    def __init__(self, encoder: AppearanceUNet, appearance: Appearance, strength: float):
+        self.encoder, self.appearance, self.strength = encoder, appearance, strength
+        self.shares: dict[Block, torch.Tensor | None] = {}
         self.moment: tuple | None = None
         self.texts: list[tuple[torch.Tensor, Features, dict[Block, tuple[torch.Tensor, torch.Tensor]]]] = []
 
@@ -93,9 +94,21 @@ class _KeptTokens:
         for known, features, projections in self.texts:
             if known.shape == text.shape and torch.equal(known, text):
                 return features, projections
-        latents = base.process_latent_in(self.latents).to(text)
-        self.texts.append((text, self.encoder.features(latents, timestep, text), {}))
+        latents = base.process_latent_in(self.appearance.latents).to(text)
+        self.texts.append((text, self._weighed(self.encoder.features(latents, timestep, text)), {}))
         return self.texts[-1][1:]
+
+    def _weighed(self, features: Features) -> Features:
+        """The features without tokens of weight 0; what the others count beside the frame's own goes into ``shares``."""
+        weighed = {}
+        for block, tokens in features.items():
+            found = self.appearance.token_weights(tokens.shape[1])
+            weighed[block] = tokens if found.kept is None else tokens[:, found.kept.to(tokens.device)]
+            if found.weights is not None:
+                self.shares[block] = (found.weights * self.strength).to(tokens.device)
+            else:
+                self.shares[block] = None if self.strength == 1.0 else torch.tensor(self.strength)
+        return weighed
 
     def forget(self) -> None:
         self.moment = None
@@ -127,7 +140,7 @@ class _Animation:
         with ExitStack() as undo:
             if self.kept is not None and 0 in conds:
                 kept = self._kept_of(base, conds, frames, t, c_crossattn, x)
-                undo.enter_context(injection.attention(base.diffusion_model, _JoinedAttention(kept, frames, self.kept.strength)))
+                undo.enter_context(injection.attention(base.diffusion_model, _JoinedAttention(kept, frames, self.kept.shares)))
             if self.layers is not None:
                 call = injection.Call(frames, window_frames(options, frames), self.ptm)
                 undo.enter_context(injection.temporal(base.diffusion_model, self.layers, call))
@@ -153,8 +166,8 @@ class _Animation:
 class _JoinedAttention:
     """Conditional rows attend to their own and the kept tokens, all others to their own alone."""
 
-    def __init__(self, kept: list, frames: int, strength: float):
-        self.kept, self.frames, self.strength = kept, frames, strength
+    def __init__(self, kept: list, frames: int, shares: dict[Block, torch.Tensor | None]):
+        self.kept, self.frames, self.shares = kept, frames, shares
 
     def __call__(self, block: Block, layer, original, x, context=None, value=None, mask=None, **host_arguments):
         context = x if context is None else context
@@ -171,7 +184,7 @@ class _JoinedAttention:
             features, projections = kept
             if block not in projections:
                 projections[block] = layer.to_k(features[block]), layer.to_v(features[block])
-            out.append(injection.joined_attention(layer, *own, projections[block], self.strength, **host_arguments))
+            out.append(injection.joined_attention(layer, *own, projections[block], self.shares[block], **host_arguments))
         return torch.cat(out) if len(out) > 1 else out[0]
 
 

@@ -11,15 +11,30 @@ from comfy.ldm.modules.attention import SpatialTransformer
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from torch import nn
 
+from .reference_weights import TokenWeights, token_grid, token_weights
+
 Block = tuple[str, int, int]  # side ("middle" or "output"), number of the host's block, transformer block within it
 Features = dict[Block, torch.Tensor]
 
 
 @dataclass
 class Appearance:
-    """What travels on a ``TCAN_APPEARANCE`` socket: VAE latents of the reference images, ``[images, 4, height, width]``."""
+    """What travels on a ``TCAN_APPEARANCE`` socket: VAE latents of the reference images, ``[images, 4, height, width]``.
+
+    ``weights [images]`` and ``masks [images, height, width]`` say how much their tokens count (`reference_weights`); None: 1.
+    """
 
     latents: torch.Tensor
+    weights: torch.Tensor | None = None
+    masks: torch.Tensor | None = None
+
+    def token_weights(self, tokens: int) -> TokenWeights:
+        """For a layer with so many tokens of all images together."""
+        if self.weights is None and self.masks is None:
+            return TokenWeights()
+        images, _, height, width = self.latents.shape
+        weights = torch.ones(images) if self.weights is None else self.weights
+        return token_weights(weights, self.masks, token_grid(height, width, tokens // images))
 
 
 class _NormOnly(nn.Module):

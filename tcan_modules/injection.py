@@ -130,7 +130,7 @@ def joined_attention(
     context: torch.Tensor,
     value: torch.Tensor,
     kept: tuple[torch.Tensor, torch.Tensor],
-    strength: float,
+    share: torch.Tensor | None,
     **host_arguments,
 ) -> torch.Tensor:
     """Self-attention of a host's layer over its own tokens and kept ones.
@@ -138,17 +138,19 @@ def joined_attention(
     Args:
         x, context, value: ``[rows, tokens, channels]``, as the host calls the layer.
         kept: keys and values of the kept tokens, ``[1, kept tokens, channels]``, the same for every row.
-        strength: how much a kept token counts beside an own one; its share in the softmax is multiplied by it.
+        share: how much a kept token counts beside an own one, one number or ``[kept tokens]``; its share in the softmax is
+            multiplied by it. None: as much.
     """
     rows = x.shape[0]
     key, value = (
         torch.cat([own, other.expand(rows, -1, -1)], dim=1)
         for own, other in ((layer.to_k(context), kept[0]), (layer.to_v(value), kept[1]))
     )
-    if strength != 1.0:
-        bias = torch.zeros(key.shape[1], dtype=x.dtype, device=x.device)
-        bias[-kept[0].shape[1] :] = torch.log(torch.tensor(strength))
-        host_arguments["mask"] = bias.expand(x.shape[1], -1)
+    if share is not None:
+        # the same for every query: one row, so that no kernel has to hold scores for all of them
+        bias = torch.zeros(1, key.shape[1], dtype=x.dtype, device=x.device)
+        bias[:, -kept[0].shape[1] :] = torch.log(share)
+        host_arguments["mask"] = bias
     out = comfy.ldm.modules.attention.optimized_attention(
         layer.to_q(x), key, value, layer.heads, attn_precision=layer.attn_precision, **host_arguments
     )

@@ -20,6 +20,8 @@ NODES = {
             "image": ("IMAGE", None),
             "width": ("INT", 0),
             "height": ("INT", 0),
+            "weights?": ("STRING", ""),
+            "mask?": ("MASK", None),
         },
         [("appearance", "TCAN_APPEARANCE")],
     ),
