@@ -5,7 +5,6 @@ both rows of guidance, take each frame's residuals from there.
 """
 
 import math
-from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import nullcontext
 
@@ -20,6 +19,7 @@ from comfy.patcher_extension import WrappersMP
 
 from . import injection
 from .host_models import TCANModels, block_channels
+from .multidiffusion import MultiDiffusionHandler
 from .windows import open_windows, window_frames
 
 Residuals = dict[str, list[torch.Tensor]]
@@ -62,13 +62,19 @@ class WholeVideo:
         self.latents: torch.Tensor | None = None  # [frames, 4, height, width]
         self.positive: list[dict] = []
         self.window_length: int | None = None
-        self.residuals: OrderedDict[int, Residuals] = OrderedDict()
+        self.schedule: list[list[int]] = []  # the UNet's windows, where they are known
+        self.entries = 0  # conds of the positive and the negative
+        self.residuals: dict[int, Residuals] = {}  # of a frame; tensors [channels, height, width]
 
     def __call__(self, executor, x, timestep, model_options=None, seed=None):
         options = model_options if model_options is not None else {}
         self.latents = x
-        self.positive = getattr(executor.class_obj, "conds", {}).get("positive") or []
-        self.window_length = getattr(options.get("context_handler"), "context_length", None)
+        conds = getattr(executor.class_obj, "conds", {})
+        self.positive = conds.get("positive") or []
+        self.entries = sum(len(entries or []) for entries in conds.values())
+        handler = options.get("context_handler")
+        self.window_length = getattr(handler, "context_length", None)
+        self.schedule = handler.windows(x.shape[0]) if isinstance(handler, MultiDiffusionHandler) else []
         self.residuals.clear()
         try:
             return executor(x, timestep, options, seed)
@@ -107,7 +113,7 @@ class TemporalControlNet(comfy.controlnet.ControlNet):
         return TemporalControlNet(self, self.layers, self.temporal_strength)
 
     def inference_memory_requirements(self, dtype: torch.dtype) -> float:
-        """Bytes beyond the weights: the residuals of two windows that are kept while the UNet's windows pass over them."""
+        """Bytes beyond the weights: a window's residuals for both rows of guidance, and those that the next windows will ask for."""
         poses = self.cond_hint_original
         frames = min(poses.shape[0], self.layers.model.max_frames if self.layers is not None else 16)
         pixels = math.prod(poses.shape[-2:]) / self.compression_ratio**2
@@ -116,7 +122,7 @@ class TemporalControlNet(comfy.controlnet.ControlNet):
         per_frame = sum(
             (count + 1) * pixels * 4 * width / 4**level for level, count in enumerate(self.control_model.num_res_blocks)
         )
-        kept = 2 * frames * per_frame * comfy.model_management.dtype_size(dtype)
+        kept = 3 * frames * per_frame * comfy.model_management.dtype_size(dtype)
         return super().inference_memory_requirements(dtype) + kept
 
     def get_models(self) -> list[ModelPatcher]:
@@ -138,38 +144,47 @@ class TemporalControlNet(comfy.controlnet.ControlNet):
         video = self.video.latents
         if video is not None and video.shape[2:] == x_noisy.shape[2:] and max(indices) < video.shape[0]:
             one = self._from_whole_video(indices, t[:1])
+            if batched_number == self.video.entries:  # or else the host asks again, for the other row of guidance
+                self._forget_passed(indices)
         else:  # called outside of a sampling run, or for an area of the picture: the window is all there is
-            one = self._run(x_noisy[-frames:], indices, t[:1], self._text_of_batch(cond, frames, transformer_options))
-        residuals = {key: [torch.cat([tensor] * batched_number) for tensor in tensors] for key, tensors in one.items()}
+            one = _by_frame(self._run(x_noisy[-frames:], indices, t[:1], self._text_of_batch(cond, frames, transformer_options)))
+        # copies, because the host multiplies them by the strength in place
+        residuals = {
+            key: [torch.stack(level * batched_number) for level in zip(*(frame[key] for frame in one), strict=True)]
+            for key in one[0]
+        }
         return self.control_merge(residuals, previous, output_dtype=None)
 
-    def _from_whole_video(self, indices: Sequence[int], sigma: torch.Tensor) -> Residuals:
-        """Residuals of some frames, from this net's own windows over the whole video; the latest windows are kept."""
-        video = self.video
-        self._check_hints(video.latents.shape[0])
-        windows = open_windows(video.latents.shape[0], min(video.window_length or len(indices), video.latents.shape[0]), 0)
-        owner: dict[int, tuple[int, int]] = {}
-        for number, window in enumerate(windows):
-            for place, frame in enumerate(window):
-                owner.setdefault(frame, (number, place))
-        needed = list(dict.fromkeys(owner[frame][0] for frame in indices))
-        results = {}
-        for number in needed:
-            if number not in video.residuals:
-                window = windows[number]
-                video.residuals[number] = self._run(video.latents[window], window, sigma, self._positive_text(window))
-            video.residuals.move_to_end(number)
-            results[number] = video.residuals[number]
-        while len(video.residuals) > max(2, len(needed)):
-            video.residuals.popitem(last=False)
-        first = results[needed[0]]
-        return {
-            key: [
-                torch.stack([results[number][key][level][place] for number, place in (owner[frame] for frame in indices)])
-                for level in range(len(first[key]))
-            ]
-            for key in first
-        }
+    def _from_whole_video(self, indices: Sequence[int], sigma: torch.Tensor) -> list[Residuals]:
+        """Residuals of each of some frames, from this net's own windows over the whole video."""
+        video, kept = self.video, self.video.residuals
+        total = video.latents.shape[0]
+        self._check_hints(total)
+        wanted, touched, end = set(indices), set(), 0
+        for window in open_windows(total, min(video.window_length or len(indices), total), 0):
+            own = range(end, window[-1] + 1)  # the last window is moved back over frames of the one before it
+            end = own.stop
+            if not wanted.isdisjoint(own):
+                touched.update(own)
+                if not wanted.intersection(own) <= kept.keys():
+                    found = _by_frame(self._run(video.latents[window], window, sigma, self._positive_text(window)))
+                    kept.update(zip(own, found[-len(own) :], strict=True))
+        later = self._asked_later(indices)
+        for frame in kept.keys() - touched - later:
+            del kept[frame]
+        return [kept[frame] for frame in indices]
+
+    def _forget_passed(self, indices: Sequence[int]) -> None:
+        """Keep only what the windows to come will ask for, so that the UNet's peak does not carry this window's residuals twice."""
+        kept, later = self.video.residuals, self._asked_later(indices)
+        if list(indices) in self.video.schedule:
+            for frame in kept.keys() - later:
+                del kept[frame]
+
+    def _asked_later(self, indices: Sequence[int]) -> set[int]:
+        """Frames that windows after this one will ask for, as far as the windows are known."""
+        schedule, window = self.video.schedule, list(indices)
+        return set().union(*schedule[schedule.index(window) + 1 :]) if window in schedule else set()
 
     def _run(self, latents: torch.Tensor, indices: Sequence[int], sigma: torch.Tensor, text: torch.Tensor) -> Residuals:
         """The network on one window: ``latents [frames, 4, height, width]``, ``text [1 or frames, tokens, channels]``."""
@@ -181,7 +196,7 @@ class TemporalControlNet(comfy.controlnet.ControlNet):
         with layered:
             return self.control_model(
                 x=self.model_sampling_current.calculate_input(sigmas, latents).to(dtype),
-                hint=self._hint(indices, latents).to(device=latents.device, dtype=dtype),
+                hint=self._hint(indices, latents).to(dtype),
                 timesteps=self.model_sampling_current.timestep(sigmas).to(dtype),
                 context=comfy.model_management.cast_to_device(text, latents.device, dtype).expand(frames, -1, -1),
             )
@@ -189,9 +204,10 @@ class TemporalControlNet(comfy.controlnet.ControlNet):
     def _hint(self, indices: Sequence[int], latents: torch.Tensor) -> torch.Tensor:
         """Pose images of some frames at the size of the picture; one pose serves every frame. The rest stays where it is."""
         poses = self.cond_hint_original
-        chosen = poses if poses.shape[0] == 1 else poses[list(indices)]
+        chosen = (poses if poses.shape[0] == 1 else poses[list(indices)]).to(latents.device)
         height, width = (side * self.compression_ratio for side in latents.shape[-2:])
-        chosen = comfy.utils.common_upscale(chosen, width, height, self.upscale_algorithm, "center")
+        if chosen.shape[-2:] != (height, width):
+            chosen = comfy.utils.common_upscale(chosen, width, height, self.upscale_algorithm, "center")
         return self.preprocess_image(chosen).expand(latents.shape[0], -1, -1, -1)
 
     def _check_hints(self, frames: int) -> None:
@@ -222,3 +238,9 @@ class TemporalControlNet(comfy.controlnet.ControlNet):
         conds = transformer_options.get("cond_or_uncond") or [0]
         start = (conds.index(0) if 0 in conds else 0) * frames
         return text[start : start + frames] if text.shape[0] > start else text[:1]
+
+
+def _by_frame(residuals: Residuals) -> list[Residuals]:
+    """Residuals of a window -> of each of its frames, each in memory of its own that can be freed alone."""
+    frames = len(next(iter(residuals.values()))[0])
+    return [{key: [level[frame].clone() for level in levels] for key, levels in residuals.items()} for frame in range(frames)]

@@ -18,13 +18,20 @@ class MultiDiffusionHandler(comfy.context_windows.IndexListContextHandler):
 
     def __init__(self, length: int, overlap: int, closed_loop: bool):
         super().__init__(
-            context_schedule=comfy.context_windows.ContextSchedule("tcan_multidiffusion", _windows),
+            context_schedule=comfy.context_windows.ContextSchedule(
+                "tcan_multidiffusion", lambda frames, handler, options: handler.windows(frames)
+            ),
             fuse_method=comfy.context_windows.get_matching_fuse_method(comfy.context_windows.ContextFuseMethods.FLAT),
             context_length=length,
             context_overlap=overlap,
             closed_loop=closed_loop,
             dim=0,
         )
+
+    def windows(self, frames: int) -> list[list[int]]:
+        """Frames of each window, in the order in which they are evaluated."""
+        lay = closed_windows if self.closed_loop else open_windows
+        return lay(frames, self.context_length, self.context_overlap)
 
     def should_use_context(self, model, conds, x_in: torch.Tensor, timestep: torch.Tensor, model_options: dict) -> bool:
         return x_in.shape[0] > self.context_length
@@ -40,11 +47,6 @@ class MultiDiffusionHandler(comfy.context_windows.IndexListContextHandler):
                 key: _cut(value, x_in.shape[0], window, device) for key, value in cond.get("model_conds", {}).items()
             }
         return resized
-
-
-def _windows(frames: int, handler: MultiDiffusionHandler, model_options: dict) -> list[list[int]]:
-    lay = closed_windows if handler.closed_loop else open_windows
-    return lay(frames, handler.context_length, handler.context_overlap)
 
 
 def _cut(value, frames: int, window, device):

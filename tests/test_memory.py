@@ -1,0 +1,90 @@
+"""Memory is bounded by the window, not by the video: counted bytes of a step, at the peak."""
+
+import pytest
+import torch
+
+from tests.allocations import Allocations
+from tests.reference_set import Reference
+
+WINDOW, SIZE = 4, 16
+
+
+@pytest.fixture(scope="module")
+def reference(host) -> Reference:
+    return Reference(host)
+
+
+def peak(reference, frames: int, overlap: int = 0, closed_loop: bool = False) -> int:
+    """Most bytes alive at once in two steps of the MultiDiffusion Sampler, beyond tensors as large as the video's latents."""
+    poses = reference.poses[torch.arange(frames) % len(reference.poses)]
+    positive, negative = reference.conditioning(reference.control_net(), poses)
+    model = reference.apply(ptm=reference.ptm(pose_images=poses))
+    with Allocations(apart=(frames, 4, SIZE, SIZE)) as counted:
+        reference.host.node("TCANMultiDiffusionSampler")(
+            model=model,
+            positive=positive,
+            negative=negative,
+            latent_image={"samples": torch.zeros(frames, 4, SIZE, SIZE)},
+            steps=2,  # in the first one the appearance features are not there yet
+            cfg=3.0,
+            window_length=WINDOW,
+            window_overlap=overlap,
+            closed_loop=closed_loop,
+        )
+    assert counted.peak_apart <= 16 * frames * 4 * SIZE * SIZE * 4  # a dozen copies of the latents, and not of anything larger
+    return counted.peak
+
+
+def test_peak_does_not_grow_with_the_video(reference):
+    """Eight windows take as much as one."""
+    assert peak(reference, 8 * WINDOW) < 1.05 * peak(reference, WINDOW)
+
+
+@pytest.mark.parametrize("closed_loop", [False, True])
+def test_peak_with_overlap(reference, closed_loop):
+    """Residuals of frames that the next windows ask for are kept, at most a window's; more windows do not keep more."""
+    few = peak(reference, 3 * WINDOW, 1, closed_loop)
+    assert peak(reference, 7 * WINDOW, 1, closed_loop) < 1.05 * few
+
+
+def test_residuals_are_computed_once(reference, monkeypatch):
+    """Each window of the ControlNet runs once in a step, whatever the windows of the UNet, and around the end of a loop."""
+    frames, runs = 4 * WINDOW + 1, []
+    net = reference.control_net()
+    cls = type(net)
+    run = cls._run
+
+    def watch(self, latents, indices, *args):
+        runs.append(tuple(indices))
+        return run(self, latents, indices, *args)
+
+    monkeypatch.setattr(cls, "_run", watch)
+    for closed_loop in (False, True):
+        runs.clear()
+        poses = reference.poses[torch.arange(frames) % len(reference.poses)]
+        positive, negative = reference.conditioning(net, poses)
+        reference.host.node("TCANMultiDiffusionSampler")(
+            model=reference.apply(),
+            positive=positive,
+            negative=negative,
+            latent_image={"samples": torch.zeros(frames, 4, SIZE, SIZE)},
+            steps=1,
+            cfg=3.0,
+            window_length=WINDOW,
+            window_overlap=1,
+            closed_loop=closed_loop,
+        )
+        assert len(runs) == len(set(runs)) == 5
+
+
+def test_counted_bytes_are_given_back():
+    with Allocations() as counted:
+        first = torch.zeros(1000)
+        view = first[:10]
+        del first
+        second = view + 1
+        del view
+        third = torch.zeros(500)
+    assert counted.live[False] == 2040
+    assert counted.peak == 4040
+    assert second.shape == (10,) and third.shape == (500,)
