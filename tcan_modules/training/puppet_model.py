@@ -35,7 +35,7 @@ BASE = Options(
     out=Path("base"), steps=900, batch=16, lr=1e-3, schedule="cosine", warmup=100, ema=0.995, betas=_BETAS, save_every=200
 )
 STAGE1 = Options(
-    out=Path("stage1"), steps=1200, batch=8, lr=6e-4, schedule="cosine", warmup=100, ema=0.995, betas=_BETAS, save_every=100
+    out=Path("stage1"), steps=900, batch=8, lr=6e-4, schedule="cosine", warmup=100, ema=0.995, betas=_BETAS, save_every=100
 )
 STAGE2 = Options(
     out=Path("stage2"), steps=200, batch=2, lr=6e-4, schedule="cosine", warmup=50, ema=0.99, betas=_BETAS, save_every=50
