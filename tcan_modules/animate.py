@@ -1,5 +1,6 @@
 """TCAN on a model of the host: APPA in its weights, temporal layers and kept appearance tokens in its UNet, PTM in both."""
 
+import functools
 from contextlib import ExitStack
 from types import SimpleNamespace
 
@@ -120,12 +121,17 @@ class _Animation:
 
     def __init__(self, layers: TemporalLayers | None, kept: _KeptTokens | None, ptm: TemperatureMaps | None):
         self.layers, self.kept, self.ptm = layers, kept, ptm
+        self.guider = None  # of the sampling run that is under way
 
     def check(self, executor, noise, *args, **kwargs):
         """Around a whole sampling run: refuse poses of another video before anything is loaded."""
         if self.ptm is not None:
             self.ptm.check_frames(noise.shape[0])
-        return executor(noise, *args, **kwargs)
+        self.guider = executor.class_obj
+        try:
+            return executor(noise, *args, **kwargs)
+        finally:
+            self.guider = None
 
     def forget(self, *_) -> None:
         if self.kept is not None:
@@ -137,16 +143,36 @@ class _Animation:
         base = executor.class_obj
         conds = options.get("cond_or_uncond") or [0]
         frames = x.shape[0] // len(conds)
+        conditional = self._conditional(conds, options.get("uuids"))
         with ExitStack() as undo:
-            if self.kept is not None and 0 in conds:
-                kept = self._kept_of(base, conds, frames, t, c_crossattn, x)
-                undo.enter_context(injection.attention(base.diffusion_model, _JoinedAttention(kept, frames, self.kept.shares)))
+            if self.kept is not None and any(conditional):
+                kept = self._kept_of(base, conditional, frames, t, c_crossattn, x)
+                joined = _JoinedAttention(kept, self.kept.shares)
+                undo.enter_context(injection.attention(base.diffusion_model, joined))
+                options = joined.beside_replacements(base.diffusion_model, options)
             if self.layers is not None:
                 call = injection.Call(frames, window_frames(options, frames), self.ptm)
                 undo.enter_context(injection.temporal(base.diffusion_model, self.layers, call))
             return executor(x, t, c_concat, c_crossattn, control, options, **kwargs)
 
-    def _kept_of(self, base, conds: list[int], frames: int, sigmas: torch.Tensor, context: torch.Tensor, x: torch.Tensor) -> list:
+    def _conditional(self, conds: list[int], uuids: list | None) -> list[bool]:
+        """Which conds of a batch see the reference picture: those that stand in no negative prompt of the guider.
+
+        Their place in the batch says it for guidance with a positive and a negative; nodes that ask for the negative alone
+        (Self-Attention Guidance) or that order them otherwise (DualCFGGuider) are known by the conds themselves.
+        """
+        positive, negative = set(), set()
+        for name, entries in getattr(self.guider, "conds", {}).items():
+            (negative if "negative" in name else positive).update(entry.get("uuid") for entry in entries or [])
+        # the host copies an area's cond, with its name, to the other side
+        both = positive & negative
+        if uuids is None or any(uuid in both or uuid not in positive | negative for uuid in uuids):
+            return [cond == 0 for cond in conds]
+        return [uuid in positive for uuid in uuids]
+
+    def _kept_of(
+        self, base, conditional: list[bool], frames: int, sigmas: torch.Tensor, context: torch.Tensor, x: torch.Tensor
+    ) -> list:
         """For each cond of the batch its kept tokens, or None for the unconditional ones."""
         timestep = base.model_sampling.timestep(sigmas[:1]).float()
         dtype = base.manual_cast_dtype or base.get_dtype()
@@ -158,16 +184,20 @@ class _Animation:
                 "The appearance encoder needs text conditioning: wire a CONDITIONING into the sampler's positive input."
             )
         return [
-            self.kept.at(base, moment, timestep, texts[index : index + 1]) if cond == 0 else None
-            for index, cond in enumerate(conds)
+            self.kept.at(base, moment, timestep, texts[index : index + 1]) if sees else None
+            for index, sees in enumerate(conditional)
         ]
 
 
 class _JoinedAttention:
-    """Conditional rows attend to their own and the kept tokens, all others to their own alone."""
+    """Conditional rows attend to their own and the kept tokens, all others to their own alone.
 
-    def __init__(self, kept: list, frames: int, shares: dict[Block, torch.Tensor | None]):
-        self.kept, self.frames, self.shares = kept, frames, shares
+    Every tensor of a batch is one part for each of its conds; a part has a row for each frame, or more where others cut the
+    queries into tiles.
+    """
+
+    def __init__(self, kept: list, shares: dict[Block, torch.Tensor | None]):
+        self.kept, self.shares = kept, shares
 
     def __call__(self, block: Block, layer, original, x, context=None, value=None, mask=None, **host_arguments):
         context = x if context is None else context
@@ -175,17 +205,48 @@ class _JoinedAttention:
         if mask is not None:
             host_arguments["mask"] = mask
         out = []
-        for index, kept in enumerate(self.kept):
-            rows = slice(index * self.frames, (index + 1) * self.frames)
-            own = x[rows], context[rows], value[rows]
+        for kept, *own in zip(self.kept, *(tensor.chunk(len(self.kept)) for tensor in (x, context, value))):
             if kept is None:
                 out.append(original(own[0], context=own[1], value=own[2], **host_arguments))
-                continue
-            features, projections = kept
-            if block not in projections:
-                projections[block] = layer.to_k(features[block]), layer.to_v(features[block])
-            out.append(injection.joined_attention(layer, *own, projections[block], self.shares[block], **host_arguments))
+            else:
+                projected = self._projected(kept, block, layer)
+                out.append(injection.joined_attention(layer, *own, projected, self.shares[block], **host_arguments))
         return torch.cat(out) if len(out) > 1 else out[0]
+
+    def beside_replacements(self, network: UNetModel, options: dict) -> dict:
+        """Options in which the self-attention that others put in place of the host's gets the kept tokens too."""
+        theirs = options.get("patches_replace", {}).get("attn1")
+        if not theirs:
+            return options
+        layers = {block: inner.attn1 for block, inner in meeting_blocks(network).items()}
+        joined = {place: functools.partial(self._replaced, layers, patch) for place, patch in theirs.items()}
+        return {**options, "patches_replace": {**options["patches_replace"], "attn1": joined}}
+
+    def _replaced(self, layers: dict, patch, query, key, value, options: dict, **host_arguments):
+        """Somebody's attention, cond by cond: the kept tokens are further keys and values behind a conditional row's own.
+
+        It knows no shares: here a kept token counts as much as an own one.
+        """
+        block = (*options["block"], options.get("block_index", 0))
+        if block not in layers:
+            return patch(query, key, value, options, **host_arguments)
+        out = []
+        for index, kept in enumerate(self.kept):
+            query_, key_, value_ = (tensor.chunk(len(self.kept))[index] for tensor in (query, key, value))
+            own = {name: options[name][index : index + 1] for name in ("cond_or_uncond", "uuids") if name in options}
+            if kept is not None:
+                projected = self._projected(kept, block, layers[block])
+                key_, value_ = injection.with_kept(key_, projected[0]), injection.with_kept(value_, projected[1])
+            # what is made of the values alone (Perturbed-Attention Guidance) has the kept ones at its end
+            out.append(patch(query_, key_, value_, {**options, **own}, **host_arguments)[:, : query_.shape[1]])
+        return torch.cat(out)
+
+    def _projected(self, kept: tuple, block: Block, layer) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values of the kept tokens in a layer."""
+        features, projections = kept
+        if block not in projections:
+            projections[block] = layer.to_k(features[block]), layer.to_v(features[block])
+        return projections[block]
 
 
 def _sd1_network(model: ModelPatcher) -> UNetModel:

@@ -1,6 +1,6 @@
 """The host's ControlNet with TCAN's temporal layers (paper section 3.3; authors' ``ControlNet3DModel`` and ``run_controlnet``).
 
-It runs over the whole video in windows of its own, without overlap, once for each noise prediction; the windows of the UNet, and
+It runs over the whole video in windows of its own, without overlap, once for each noise prediction and positive prompt; the windows of the UNet, and
 both rows of guidance, take each frame's residuals from there.
 """
 
@@ -64,7 +64,8 @@ class WholeVideo:
         self.window_length: int | None = None
         self.schedule: list[list[int]] = []  # the UNet's windows, where they are known
         self.entries = 0  # conds of the positive and the negative
-        self.residuals: dict[int, Residuals] = {}  # of a frame; tensors [channels, height, width]
+        self.prompts: dict[object, dict] = {}  # those of the positive that this ControlNet steers, by their uuids
+        self.residuals: dict[int, dict[int, Residuals]] = {}  # of a prompt's frames; tensors [channels, height, width]
 
     def __call__(self, executor, x, timestep, model_options=None, seed=None):
         options = model_options if model_options is not None else {}
@@ -79,7 +80,7 @@ class WholeVideo:
         try:
             return executor(x, timestep, options, seed)
         finally:
-            self.latents, self.positive = None, []
+            self.latents, self.positive, self.prompts = None, [], {}
             self.residuals.clear()
 
     def hooks_beside(self, others: comfy.hooks.HookGroup | None) -> comfy.hooks.HookGroup:
@@ -141,23 +142,40 @@ class TemporalControlNet(comfy.controlnet.ControlNet):
             return previous
         frames = x_noisy.shape[0] // batched_number
         indices = window_frames(transformer_options, frames)
-        video = self.video.latents
-        if video is not None and video.shape[2:] == x_noisy.shape[2:] and max(indices) < video.shape[0]:
-            one = self._from_whole_video(indices, t[:1])
+        prompts = self._prompts(transformer_options, batched_number)
+        if self._is_of_video(x_noisy[:frames], indices):
+            once = {id(prompt): self._from_whole_video(indices, t[:1], prompt) for prompt in prompts}
+            rows = [once[id(prompt)] for prompt in prompts]
             if batched_number == self.video.entries:  # or else the host asks again, for the other row of guidance
                 self._forget_passed(indices)
-        else:  # called outside of a sampling run, or for an area of the picture: the window is all there is
-            one = _by_frame(self._run(x_noisy[-frames:], indices, t[:1], self._text_of_batch(cond, frames, transformer_options)))
+        else:  # outside of a sampling run, for an area of the picture, for latents that a node made up: they are all there is
+            rows, known = [], []
+            for latents, prompt in zip(x_noisy.chunk(batched_number), prompts):
+                same = [past for past in known if past[0] is prompt and torch.equal(past[1], latents)]
+                if not same:
+                    text = (
+                        self._text_of_batch(cond, frames, transformer_options) if prompt is None else self._text(prompt, indices)
+                    )
+                    same = [(prompt, latents, _by_frame(self._run(latents, indices, t[:1], text)))]
+                    known += same
+                rows.append(same[0][-1])
         # copies, because the host multiplies them by the strength in place
         residuals = {
-            key: [torch.stack(level * batched_number) for level in zip(*(frame[key] for frame in one), strict=True)]
-            for key in one[0]
+            key: [torch.stack(level) for level in zip(*(frame[key] for row in rows for frame in row), strict=True)]
+            for key in rows[0][0]
         }
         return self.control_merge(residuals, previous, output_dtype=None)
 
-    def _from_whole_video(self, indices: Sequence[int], sigma: torch.Tensor) -> list[Residuals]:
+    def _is_of_video(self, latents: torch.Tensor, indices: Sequence[int]) -> bool:
+        """Whether these are frames of the video whose noise is being predicted."""
+        video = self.video.latents
+        if video is None or video.shape[1:] != latents.shape[1:] or max(indices) >= video.shape[0]:
+            return False
+        return torch.equal(video[list(indices)], latents)
+
+    def _from_whole_video(self, indices: Sequence[int], sigma: torch.Tensor, prompt: dict) -> list[Residuals]:
         """Residuals of each of some frames, from this net's own windows over the whole video."""
-        video, kept = self.video, self.video.residuals
+        video, kept = self.video, self.video.residuals.setdefault(id(prompt), {})
         total = video.latents.shape[0]
         self._check_hints(total)
         wanted, touched, end = set(indices), set(), 0
@@ -167,7 +185,7 @@ class TemporalControlNet(comfy.controlnet.ControlNet):
             if not wanted.isdisjoint(own):
                 touched.update(own)
                 if not wanted.intersection(own) <= kept.keys():
-                    found = _by_frame(self._run(video.latents[window], window, sigma, self._positive_text(window)))
+                    found = _by_frame(self._run(video.latents[window], window, sigma, self._text(prompt, window)))
                     kept.update(zip(own, found[-len(own) :], strict=True))
         later = self._asked_later(indices)
         for frame in kept.keys() - touched - later:
@@ -176,10 +194,11 @@ class TemporalControlNet(comfy.controlnet.ControlNet):
 
     def _forget_passed(self, indices: Sequence[int]) -> None:
         """Keep only what the windows to come will ask for, so that the UNet's peak does not carry this window's residuals twice."""
-        kept, later = self.video.residuals, self._asked_later(indices)
+        later = self._asked_later(indices)
         if list(indices) in self.video.schedule:
-            for frame in kept.keys() - later:
-                del kept[frame]
+            for kept in self.video.residuals.values():
+                for frame in kept.keys() - later:
+                    del kept[frame]
 
     def _asked_later(self, indices: Sequence[int]) -> set[int]:
         """Frames that windows after this one will ask for, as far as the windows are known."""
@@ -217,15 +236,29 @@ class TemporalControlNet(comfy.controlnet.ControlNet):
                 " it one pose image for each latent."
             )
 
-    def _positive_text(self, indices: Sequence[int]) -> torch.Tensor:
-        """The positive prompt's text, also while the negative is evaluated; a prompt for each frame follows the window."""
-        for entry in self.video.positive:
-            conds = entry.get("model_conds", {})
-            found = conds.get("crossattn_controlnet") or conds.get("c_crossattn")
-            if found is not None and self._is_in(entry.get("control")):
-                text = found.cond
-                return text[list(indices)] if text.shape[0] == self.video.latents.shape[0] > 1 else text[:1]
-        raise ValueError("Temporal ControlNet needs text conditioning: wire a CONDITIONING into the sampler's positive input.")
+    def _prompts(self, transformer_options: dict, batched_number: int) -> list[dict | None]:
+        """For each cond of a batch the positive prompt whose text it takes: its own, and the first one for a negative.
+
+        None for each outside of a sampling run.
+        """
+        if self.video.latents is None:
+            return [None] * batched_number
+        prompts = self.video.prompts = self.video.prompts or {
+            entry.get("uuid"): entry
+            for entry in self.video.positive
+            if self._is_in(entry.get("control")) and _text_of(entry) is not None
+        }
+        if not prompts:
+            raise ValueError(
+                "Temporal ControlNet needs text conditioning: wire a CONDITIONING into the sampler's positive input."
+            )
+        first = next(iter(prompts.values()))
+        return [prompts.get(uuid, first) for uuid in transformer_options.get("uuids") or [None] * batched_number]
+
+    def _text(self, prompt: dict, indices: Sequence[int]) -> torch.Tensor:
+        """A prompt's text, ``[1 or frames, tokens, channels]``; a prompt for each frame follows the window."""
+        text = _text_of(prompt)
+        return text[list(indices)] if text.shape[0] == self.video.latents.shape[0] > 1 else text[:1]
 
     def _is_in(self, control) -> bool:
         while control is not None and control is not self:
@@ -238,6 +271,12 @@ class TemporalControlNet(comfy.controlnet.ControlNet):
         conds = transformer_options.get("cond_or_uncond") or [0]
         start = (conds.index(0) if 0 in conds else 0) * frames
         return text[start : start + frames] if text.shape[0] > start else text[:1]
+
+
+def _text_of(prompt: dict) -> torch.Tensor | None:
+    conds = prompt.get("model_conds", {})
+    found = conds.get("crossattn_controlnet") or conds.get("c_crossattn")
+    return found.cond if found is not None else None
 
 
 def _by_frame(residuals: Residuals) -> list[Residuals]:

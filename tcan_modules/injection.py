@@ -124,6 +124,11 @@ def _forward(module: nn.Module, forward) -> Iterator[None]:
             module.forward = theirs
 
 
+def with_kept(own: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
+    """Tokens ``[rows, tokens, channels]`` and behind each row's own the kept ones, ``[1, kept tokens, channels]``."""
+    return torch.cat([own, kept.expand(own.shape[0], -1, -1)], dim=1)
+
+
 def joined_attention(
     layer: nn.Module,
     x: torch.Tensor,
@@ -136,14 +141,14 @@ def joined_attention(
     """Self-attention of a host's layer over its own tokens and kept ones.
 
     Args:
-        x, context, value: ``[rows, tokens, channels]``, as the host calls the layer.
+        x, context, value: ``[rows, tokens, channels]``, as the host calls the layer. HyperTile gives ``x`` a row for each tile of a
+            frame; like the host's attention this then cuts keys and values into as many.
         kept: keys and values of the kept tokens, ``[1, kept tokens, channels]``, the same for every row.
         share: how much a kept token counts beside an own one, one number or ``[kept tokens]``; its share in the softmax is
             multiplied by it. None: as much.
     """
-    rows = x.shape[0]
     key, value = (
-        torch.cat([own, other.expand(rows, -1, -1)], dim=1)
+        with_kept(own.reshape(x.shape[0], -1, own.shape[-1]), other)
         for own, other in ((layer.to_k(context), kept[0]), (layer.to_v(value), kept[1]))
     )
     if share is not None:

@@ -1,4 +1,4 @@
-"""Nodes for tests alone: one hands a Python object into a graph, one takes any value and so makes a graph end."""
+"""Nodes for tests alone: one hands a Python object into a graph, one calls a function, one takes any value and so makes a graph end."""
 
 import itertools
 import weakref
@@ -61,13 +61,34 @@ class TestCapture:
         return (value,)
 
 
+class TestCall:
+    """Gives what a fed function makes of a value."""
+
+    __test__ = False
+    CATEGORY = "TCAN/tests"
+    RETURN_TYPES = (ANY,)
+    FUNCTION = "call"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict:
+        return {"required": {"function": (ANY, {}), "value": (ANY, {})}}
+
+    def call(self, function: Any, value: Any) -> tuple:
+        return (function(value),)
+
+
 def capture(node_id: str, output: int = 0) -> dict:
     """A node for an API graph that takes an output of another."""
     return {"class_type": "TestCapture", "inputs": {"value": [node_id, output]}}
 
 
+def call(function_id: str, node_id: str) -> dict:
+    """A node for an API graph that gives what the function fed by one node makes of another's output."""
+    return {"class_type": "TestCall", "inputs": {"function": [function_id, 0], "value": [node_id, 0]}}
+
+
 def register() -> None:
-    """Makes the two known to the host of this process."""
+    """Makes them known to the host of this process."""
     import nodes
 
-    nodes.NODE_CLASS_MAPPINGS.update(TestFeed=TestFeed, TestCapture=TestCapture)
+    nodes.NODE_CLASS_MAPPINGS.update(TestFeed=TestFeed, TestCapture=TestCapture, TestCall=TestCall)

@@ -1,0 +1,145 @@
+"""A short video in the real executor, with other nodes before and after ours."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from tests.host_nodes import Fed, call, capture
+from tests.reference_set import Reference, tensors
+
+FRAMES, SIZE, STEPS = 2, 16, 1
+SAMPLER = {"seed": 5, "steps": STEPS, "cfg": 3.0, "sampler_name": "euler", "scheduler": "normal", "denoise": 1.0}
+Link = tuple[str, dict]  # a stock node that takes and gives a model: its id, and its widgets
+
+
+class Scene:
+    """The reference models, their poses and prompts, as the start of graphs."""
+
+    def __init__(self, host):
+        self.host = host
+        self.reference = Reference(host)
+        self.poses = self.reference.poses[:FRAMES]
+        self.ptm = self.reference.ptm(pose_images=self.poses)
+        self.latents = {"samples": torch.zeros(FRAMES, 4, SIZE, SIZE)}
+
+    def text(self, row: int = 1) -> list:
+        """A prompt; row 0 is the negative one."""
+        return [[tensors()["text_embeddings"][row : row + 1], {}]]
+
+    def graph(
+        self,
+        *,
+        before: Sequence[Link | Callable] = (),
+        after: Sequence[Link | Callable] = (),
+        controls: Sequence[tuple[Any, dict]] | None = None,
+        positive: list | None = None,
+        latents: dict | None = None,
+        sampler: dict | None = None,
+        node: str = "KSampler",
+        **apply: Any,
+    ) -> dict:
+        """A graph in API format; `capture` of its sampler is "end".
+
+        Args:
+            before, after: what the model goes through before and after APPA Apply: stock nodes, or functions of a model.
+            controls: ControlNets in the order of their Apply nodes, with settings of theirs; by default ours alone.
+            sampler: widgets of the sampler node that differ from `SAMPLER`.
+        """
+        graph = {
+            "model": Fed(self.reference.tcan.unet),
+            "tcan": Fed(self.reference.tcan),
+            "appearance": Fed(self.reference.appearance),
+            "ptm": Fed(self.ptm),
+            "positive": Fed(positive or self.text(1)),
+            "negative": Fed(self.text(0)),
+            "latents": Fed(latents or self.latents),
+            "poses": Fed(self.poses),
+        }
+        last = _chain(graph, "model", before, "before")
+        graph["animate"] = {
+            "class_type": "TCANApply",
+            "inputs": {"tcan": ["tcan", 0], "appearance": ["appearance", 0], "model": [last, 0], "ptm": ["ptm", 0]}
+            | {"appa_strength": 1.0, "appearance_strength": 1.0, "beta_schedule": "linear"}
+            | apply,
+        }
+        last = _chain(graph, "animate", after, "after")
+        prompts = {"positive": ["positive", 0], "negative": ["negative", 0]}
+        for number, (net, settings) in enumerate([(self.reference.control_net(), {})] if controls is None else controls):
+            graph[f"net {number}"] = Fed(net)
+            graph[f"control {number}"] = {
+                "class_type": "ControlNetApplyAdvanced",
+                "inputs": {**prompts, "control_net": [f"net {number}", 0], "image": ["poses", 0]}
+                | {"strength": 1.0, "start_percent": 0.0, "end_percent": 1.0}
+                | settings,
+            }
+            prompts = {"positive": [f"control {number}", 0], "negative": [f"control {number}", 1]}
+        graph["sampler"] = {
+            "class_type": node,
+            "inputs": {**prompts, "model": [last, 0], "latent_image": ["latents", 0], **SAMPLER, **(sampler or {})},
+        }
+        graph["end"] = capture("sampler")
+        return graph
+
+    def video(self, **inputs: Any) -> torch.Tensor:
+        """What a graph samples: finite latents ``[frames, 4, height, width]``."""
+        samples = self.host.run_graph(self.graph(**inputs)).value("end")["samples"]
+        assert torch.isfinite(samples).all()
+        return samples
+
+
+def _chain(graph: dict, last: str, links: Sequence[Link | Callable], name: str) -> str:
+    for number, link in enumerate(links):
+        key = f"{name} {number}"
+        if callable(link):
+            graph[f"{key} function"] = Fed(link)
+            graph[key] = call(f"{key} function", last)
+        else:
+            class_type, widgets = link
+            graph[key] = {"class_type": class_type, "inputs": {"model": [last, 0], **widgets}}
+        last = key
+    return last
+
+
+class Untouched:
+    """All networks of a scene: what they weigh, hold and compute, now and later.
+
+    The host takes patches out of a network when it loads another clone; so does `check`, which loads one of its own.
+    """
+
+    def __init__(self, scene: Scene):
+        tcan = scene.reference.tcan
+        layers = [tcan.temporal("unet_temporal", (2,) * 4), tcan.temporal("controlnet_temporal", (2,) * 4)]
+        self.patchers = [patcher.clone() for patcher in (tcan.unet, tcan.appearance, *layers)]
+        self.control_net = tcan.control_net
+        self.patches = [set(patcher.patches) for patcher in self.patchers]
+        self.options = str(tcan.unet.model_options)
+        self.unet = tcan.unet
+        self.before = self._look()
+
+    def _look(self) -> tuple[list, list]:
+        import comfy.model_management
+
+        clone = self.patchers[0]
+        comfy.model_management.load_models_gpu([*self.patchers, *self.control_net.get_models()], force_full_load=True)
+        x = torch.linspace(-1, 1, 4 * 64).reshape(1, 4, 8, 8)
+        with torch.inference_mode():
+            out = clone.model.apply_model(
+                x, torch.tensor([2.0]), c_crossattn=tensors()["text_embeddings"][1:], transformer_options={}
+            )
+        networks = [*(patcher.model for patcher in self.patchers), self.control_net.control_model]
+        built = [
+            (name, type(module), tuple(module._modules), "forward" in module.__dict__)
+            for network in networks
+            for name, module in network.named_modules()
+        ]
+        return [out, *(tensor.clone() for network in networks for tensor in network.state_dict().values())], built
+
+    def check(self) -> None:
+        tensors_now, built = self._look()
+        assert built == self.before[1]
+        assert not any(replaced for *_, replaced in built)
+        assert len(tensors_now) == len(self.before[0])
+        assert all(torch.equal(now, then) for now, then in zip(tensors_now, self.before[0]))
+        assert [set(patcher.patches) for patcher in self.patchers] == self.patches
+        assert str(self.unet.model_options) == self.options
