@@ -2,8 +2,12 @@
 
 import os
 
-import folder_paths
-from comfy_api.latest import ComfyExtension, io
+from .tcan_modules.host_check import check_host
+
+check_host()  # before anything of a newer ComfyUI is imported
+
+import folder_paths  # noqa: E402
+from comfy_api.latest import ComfyExtension, io  # noqa: E402
 
 _SUFFIXES = {".safetensors", ".ckpt"}
 _paths, _suffixes = folder_paths.folder_names_and_paths.get("tcan", ([], set()))

@@ -1,7 +1,7 @@
 """The host's ControlNet with TCAN's temporal layers (paper section 3.3; authors' ``ControlNet3DModel`` and ``run_controlnet``).
 
-It runs over the whole video in windows of its own, without overlap, once for each noise prediction and positive prompt; the windows of the UNet, and
-both rows of guidance, take each frame's residuals from there.
+It runs over the whole video in windows of its own, without overlap, once for each noise prediction and positive prompt; the windows
+of the UNet, and both rows of guidance, take each frame's residuals from there.
 """
 
 import math

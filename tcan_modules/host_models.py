@@ -33,7 +33,7 @@ class TCANModels:
         part = self.checkpoint.require("unet")
         tensors = to_host(part.tensors, part.architecture)
         config = comfy.supported_models.SD15(part.architecture.host_config())
-        dtype, cast = _dtypes(tensors, config.supported_inference_dtypes)
+        dtype, cast = _dtypes(tensors)
         config.set_inference_dtype(dtype, cast)
         model = config.get_model(tensors, "", device=_offload_device())
         _load(model.diffusion_model, tensors, part, "unet")
@@ -162,8 +162,9 @@ def _patcher(model: nn.Module) -> comfy.model_patcher.ModelPatcher:
     return comfy.model_patcher.ModelPatcher(model, comfy.model_management.get_torch_device(), _offload_device())
 
 
-def _dtypes(tensors: StateDict, supported: Sequence[torch.dtype] = (torch.float16, torch.bfloat16, torch.float32)):
+def _dtypes(tensors: StateDict):
     """The dtype in which the host wants these weights stored, and the one it wants to compute in (None: the same)."""
+    supported = comfy.supported_models.SD15.supported_inference_dtypes
     management = comfy.model_management
     device = management.get_torch_device()
     stored = management.unet_dtype(

@@ -1,0 +1,96 @@
+"""Devices and precisions are the host's to choose, and all that is said goes through one logger."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+DEVICES = {"cuda", "cpu", "mps", "xpu", "npu", "hpu", "mlu", "meta", "privateuseone"}
+DTYPES = {"float16", "half", "bfloat16", "float32", "float", "float64", "double", "float8_e4m3fn", "float8_e5m2"}
+METHODS = {"cuda", "cpu", "float", "half", "bfloat16", "double"}  # tensor.cpu() and the like
+
+# Who names one nevertheless, and why. Everything else takes both from comfy.model_management or from the tensor it is given.
+PICTURES = "the host's pictures and masks are float32 in main memory, and numpy and PIL know no other"
+ALLOWED = {
+    ("nodes/checkpoint.py", "float"): "the host's conditioning is float32",
+    ("tcan_modules/animate.py", "float"): "timesteps are float32, as the host gives them to its UNet",
+    ("tcan_modules/checkpoint.py", "cpu"): "files are read into main memory; the host moves what it uses",
+    ("tcan_modules/frame_norm.py", "float"): "statistics need 32 bits in any precision",
+    ("tcan_modules/temperature.py", "cpu"): PICTURES,
+    ("tcan_modules/temperature.py", "float"): PICTURES,
+    ("tcan_modules/reference_weights.py", "float"): PICTURES,
+    ("tcan_modules/temperature_preview.py", "cpu"): PICTURES,
+    ("tcan_modules/temperature_preview.py", "float"): PICTURES,
+    ("tcan_modules/pose/draw.py", "float32"): PICTURES,
+    ("tcan_modules/pose/preview.py", "cpu"): PICTURES,
+    ("tcan_modules/pose/detectors/__init__.py", "cpu"): PICTURES
+    + "; and the default of a function that tests call without a host",
+    ("tcan_modules/pose/detectors/__init__.py", "float"): PICTURES,
+    ("tcan_modules/pose/detectors/dwpose.py", "cuda"): "ONNX Runtime's own name for where the host's device is",
+    ("tcan_modules/pose/detectors/dwpose.py", "cpu"): "the same",
+}
+
+
+def sources(*, training: bool) -> Iterator[tuple[str, ast.Module]]:
+    """Each Python file of the pack by its path, with or without the training command, whose devices are accelerate's."""
+    for folder in ("nodes", "tcan_modules"):
+        for file in sorted((ROOT / folder).rglob("*.py")):
+            if training or "training" not in file.parts:
+                yield file.relative_to(ROOT).as_posix(), ast.parse(file.read_text(encoding="utf-8"))
+
+
+def named(tree: ast.AST) -> set[str]:
+    """Devices and dtypes that code names: "cuda:0", torch.float16, tensor.half()."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.split(":")[0] in DEVICES:
+            found.add(node.value.split(":")[0])
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "torch":
+            found.update({node.attr} & (DTYPES | DEVICES))
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            found.update({node.func.attr} & METHODS)
+    return found
+
+
+def test_it_finds_what_it_looks_for():
+    code = 'x.to("cuda:1").half(); y.cpu(); torch.zeros(1, dtype=torch.bfloat16); torch.cuda.is_available()'
+    assert named(ast.parse(code)) == {"cuda", "half", "cpu", "bfloat16"}
+    assert not named(ast.parse("x.to(y); comfy.model_management.get_torch_device(); z.type(w.dtype)"))
+
+
+def test_no_device_or_dtype_is_named():
+    found = {(path, name) for path, tree in sources(training=False) for name in named(tree)}
+    assert not found - ALLOWED.keys(), "take it from comfy.model_management, or from a tensor"
+    assert not ALLOWED.keys() - found, "no longer needed on the list"
+
+
+def test_nothing_is_printed_and_there_is_one_logger():
+    for path, tree in sources(training=True):
+        calls = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+        assert not calls & {"print", "pprint", "sys.stdout.write", "sys.stderr.write", "warnings.warn"}, path
+        loggers = {call for call in calls if call.startswith("logging.")}
+        expected = {"logging.getLogger"} if path == "tcan_modules/log.py" else set()
+        # the training command chooses where the lines go
+        assert loggers - {"logging.basicConfig"} <= expected, path
+        assert "logging.basicConfig" not in calls or "training" in path
+
+
+def test_levels_and_prefix(caplog):
+    """One prefix, once; what an artist has to act on is a warning, what was done is information."""
+    from tcan_modules.log import PREFIX, log
+
+    with caplog.at_level("INFO", "TCAN"):
+        log.info("%s: loaded", "x")
+        log.warning("[TCAN] look here")
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+        ("INFO", f"{PREFIX}x: loaded"),
+        ("WARNING", f"{PREFIX}look here"),
+    ]
+    levels = {
+        ast.unparse(node.func)
+        for _, tree in sources(training=False)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("log.")
+    }
+    assert levels <= {"log.info", "log.warning", "log.debug", "log.addFilter"}
