@@ -138,6 +138,11 @@ class Server:
         self._socket.connect(f"{self.url.replace('http', 'ws', 1)}/ws?clientId={self.client_id}")
         threading.Thread(target=self._listen, daemon=True).start()
 
+    def kill(self) -> None:
+        """Ends the process as a crash or a power cut would."""
+        self._process.kill()
+        self._process.wait()
+
     def stop(self) -> None:
         """Ends the process, whatever it is doing."""
         self._socket.close()
@@ -168,11 +173,13 @@ class Server:
 
 
 @contextlib.contextmanager
-def running(*flags: str) -> Iterator[Server]:
-    """A ComfyUI on a free loopback port with an empty base folder; stopped and cleared away in the end."""
+def running(*flags: str, base: Path | None = None) -> Iterator[Server]:
+    """A ComfyUI on a free loopback port with an empty base folder, or one of an earlier ComfyUI; stopped and, unless the folder was
+    given, cleared away in the end."""
     main = Path(importlib.util.find_spec("folder_paths").origin).with_name("main.py")
-    with base_directory() as base, (base / "log.txt").open("w") as log:
-        link_pack(base / "custom_nodes")
+    with contextlib.nullcontext(base) if base else base_directory() as base, (base / "log.txt").open("w") as log:
+        if not (base / "custom_nodes" / PACK).exists():
+            link_pack(base / "custom_nodes")
         port = _free_port()
         command = [sys.executable, "-u", str(main), *FLAGS, "--whitelist-custom-nodes", PACK, "--listen", "127.0.0.1"]
         command += ["--port", str(port), "--base-directory", str(base), *flags]

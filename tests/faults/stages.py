@@ -1,0 +1,88 @@
+"""The parts of a run, each with a place where something can be made to happen."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+import torch
+
+from tests.chaining.scene import Scene
+from tests.host_nodes import Fed
+from tests.reference_set import LatentVAE
+
+WINDOWS = {"window_length": 2, "window_overlap": 1, "closed_loop": False, "add_noise": True, "noise_mode": "independent"}
+
+
+def graph(scene: Scene, vae: LatentVAE, steps: int = 2) -> dict:
+    """All parts in one graph: the picture is encoded, four frames are sampled in three windows, with poses and PTM."""
+    scene_poses = scene.reference.poses[:4]
+    prompt = scene.graph(
+        node="TCANMultiDiffusionSampler", sampler={"steps": steps, **WINDOWS}, latents={"samples": torch.zeros(4, 4, 8, 8)}
+    )
+    prompt["poses"] = Fed(scene_poses)
+    prompt["ptm"] = {
+        "class_type": "TCANPTMBuilder",
+        "inputs": {"pose_images": ["poses", 0], "tau": 3.0, "min_resolution": 0},
+    }
+    prompt["vae"], prompt["picture"] = Fed(vae), Fed(torch.zeros(1, 64, 64, 3))
+    prompt["appearance"] = {
+        "class_type": "TCANAppearanceEncode",
+        "inputs": {"tcan": ["tcan", 0], "vae": ["vae", 0], "image": ["picture", 0], "width": 0, "height": 0},
+    }
+    return prompt
+
+
+class WatchedVAE(LatentVAE):
+    """The VAE of the reference set, at which something may happen."""
+
+    def __init__(self, action: Callable[[], None] = lambda: None):
+        super().__init__()
+        self.action = action
+
+    def encode(self, pixels: torch.Tensor) -> torch.Tensor:
+        self.action()
+        return super().encode(pixels)
+
+
+def networks(scene: Scene) -> dict[str, Callable[[], torch.nn.Module]]:
+    """The parts that are networks, by a layer in the middle of each."""
+    tcan = scene.reference.tcan
+    return {
+        "appearance UNet": lambda: tcan.appearance.model.middle_block[0],
+        "ControlNet": lambda: tcan.control_net.control_model.middle_block[0],
+        "its temporal layers": lambda: next(iter(tcan.temporal("controlnet_temporal", (2,) * 4).model.values())).proj_in,
+        "UNet": lambda: tcan.unet.model.diffusion_model.middle_block[0],
+        "its temporal layers over PTM": lambda: next(iter(tcan.temporal("unet_temporal", (2,) * 4).model.values())).proj_in,
+        "second window": lambda: tcan.unet.model.diffusion_model.output_blocks[0][0],
+    }
+
+
+NETWORKS = ("appearance UNet", "ControlNet", "its temporal layers", "UNet", "its temporal layers over PTM", "second window")
+
+
+@contextlib.contextmanager
+def at(scene: Scene, stage: str, action: Callable[[], None]) -> Iterator[None]:
+    """`action()` once, before a layer of that part computes: in the first window, or in the second."""
+    calls = []
+
+    def hook(*_):
+        calls.append(stage)
+        if len(calls) == (2 if stage == "second window" else 1):
+            action()
+
+    handle = networks(scene)[stage]().register_forward_pre_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
+    assert calls, f"{stage} never ran"
+
+
+@contextlib.contextmanager
+def counted(scene: Scene) -> Iterator[list]:
+    """The calls of the UNet that came to their end."""
+    calls = []
+    handle = scene.reference.tcan.unet.model.diffusion_model.register_forward_hook(lambda *_: calls.append(None))
+    try:
+        yield calls
+    finally:
+        handle.remove()

@@ -1,0 +1,26 @@
+"""Cancel at every stage: the run ends there, nothing stays in the models, and the next run gives the same bits."""
+
+import pytest
+import torch
+
+from tests.faults.conftest import run
+from tests.faults.stages import NETWORKS, WatchedVAE, at, counted
+from tests.graph_error import GraphInterrupted
+
+
+@pytest.mark.parametrize("stage", NETWORKS)
+def test_cancel_while_a_network_computes(scene, clean, untouched, stage):
+    """No window is finished any more: the host's layers look for a cancel themselves, and so do those of ours."""
+    with counted(scene) as finished, at(scene, stage, scene.host.interrupt), pytest.raises(GraphInterrupted):
+        run(scene)
+    assert len(finished) == (1 if stage == "second window" else 0)
+    untouched.check()
+    assert torch.equal(run(scene), clean)
+
+
+def test_cancel_while_the_picture_is_encoded(scene, clean, untouched):
+    with counted(scene) as finished, pytest.raises(GraphInterrupted):
+        run(scene, WatchedVAE(scene.host.interrupt))
+    assert not finished
+    untouched.check()
+    assert torch.equal(run(scene), clean)

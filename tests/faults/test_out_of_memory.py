@@ -1,0 +1,63 @@
+"""Out of memory in every part: the graph fails with the host's own words, and the next one in the same process succeeds."""
+
+import contextlib
+import importlib
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from tests.faults.conftest import run
+from tests.faults.stages import NETWORKS, WatchedVAE, at
+from tests.graph_error import GraphError
+
+WORDS = "Allocation on device"
+
+
+def no_memory() -> None:
+    import comfy.model_management
+
+    raise comfy.model_management.OOM_EXCEPTION(WORDS)
+
+
+@contextlib.contextmanager
+def failing_once(monkeypatch, place: str) -> Iterator[None]:
+    """The next call of one of the host's functions finds no memory."""
+    with monkeypatch.context() as patch:
+        target, _, name = place.rpartition(".")
+        original, failed = getattr(importlib.import_module(target), name), []
+
+        def once(*args, **kwargs):
+            if not failed:
+                failed.append(True)
+                no_memory()
+            return original(*args, **kwargs)
+
+        patch.setattr(place, once)
+        yield
+        assert failed
+
+
+@pytest.mark.parametrize("stage", NETWORKS)
+def test_while_a_network_computes(scene, clean, untouched, stage):
+    with at(scene, stage, no_memory), pytest.raises(GraphError, match=WORDS):
+        run(scene)
+    untouched.check()
+    assert torch.equal(run(scene), clean)
+
+
+def test_while_the_picture_is_encoded(scene, clean, untouched):
+    with pytest.raises(GraphError, match=WORDS) as caught:
+        run(scene, WatchedVAE(no_memory))
+    assert caught.value.node_type == "TCANAppearanceEncode"
+    untouched.check()
+    assert torch.equal(run(scene), clean)
+
+
+@pytest.mark.parametrize("place", ["comfy.model_management.load_models_gpu", "comfy.ldm.modules.attention.optimized_attention"])
+def test_in_the_hosts_own_functions(scene, clean, untouched, monkeypatch, place):
+    """While the models are moved to the device, and in the attention that our layers ask the host for."""
+    with failing_once(monkeypatch, place), pytest.raises(GraphError, match=WORDS):
+        run(scene)
+    untouched.check()
+    assert torch.equal(run(scene), clean)
