@@ -8,6 +8,11 @@ check_host()  # before anything of a newer ComfyUI is imported
 
 import folder_paths  # noqa: E402
 from comfy_api.latest import ComfyExtension, io  # noqa: E402
+from server import PromptServer  # noqa: E402
+
+from .tcan_modules import made_with  # noqa: E402
+
+WEB_DIRECTORY = "./web"  # help pages: web/docs/<node id>.md and, in other languages, web/docs/<node id>/<language>.md
 
 _SUFFIXES = {".safetensors", ".ckpt"}
 _paths, _suffixes = folder_paths.folder_names_and_paths.get("tcan", ([], set()))
@@ -28,4 +33,7 @@ class TCANExtension(ComfyExtension):
 
 
 async def comfy_entrypoint() -> TCANExtension:
+    server = getattr(PromptServer, "instance", None)
+    if server is not None:  # some tools load packs without a server, to look at their nodes
+        server.add_on_prompt_handler(made_with.mark)
     return TCANExtension()

@@ -4,7 +4,8 @@ import comfy.samplers
 import comfy.utils
 from comfy_api.latest import io
 
-from ..tcan_modules.windows import check_windows
+from ..tcan_modules.windows import check_windows, lay_windows
+from ..tcan_modules.windows_preview import draw_windows
 from .sockets import CATEGORY
 
 
@@ -40,6 +41,13 @@ def _windowed(model, window_length: int, window_overlap: int, closed_loop: bool)
     return in_windows(model, window_length, window_overlap, closed_loop)
 
 
+def _preview_output() -> io.Image.Output:
+    return io.Image.Output(
+        display_name="preview",
+        tooltip="The windows over time: frames from left to right, windows from top to bottom, orange where they are averaged.",
+    )
+
+
 class TCANMultiDiffusion(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -51,13 +59,25 @@ class TCANMultiDiffusion(io.ComfyNode):
                 "Lets any sampler make videos of any length: every step goes over the video in overlapping windows and averages them"
                 " where they overlap."
             ),
-            inputs=[io.Model.Input("model", tooltip="The model of APPA Apply."), *_window_inputs()],
-            outputs=[io.Model.Output(display_name="model", tooltip="The model, for any sampler.")],
+            inputs=[
+                io.Model.Input("model", tooltip="The model of APPA Apply."),
+                *_window_inputs(),
+                io.Int.Input(
+                    "frames",
+                    default=48,
+                    min=1,
+                    max=4096,
+                    optional=True,
+                    tooltip="Frames of the video, for the preview alone: the sampler counts the latents.",
+                ),
+            ],
+            outputs=[io.Model.Output(display_name="model", tooltip="The model, for any sampler."), _preview_output()],
         )
 
     @classmethod
-    def execute(cls, model, window_length: int, window_overlap: int, closed_loop: bool) -> io.NodeOutput:
-        return io.NodeOutput(_windowed(model, window_length, window_overlap, closed_loop))
+    def execute(cls, model, window_length: int, window_overlap: int, closed_loop: bool, frames: int = 48) -> io.NodeOutput:
+        windowed = _windowed(model, window_length, window_overlap, closed_loop)
+        return io.NodeOutput(windowed, draw_windows(lay_windows(frames, window_length, window_overlap, closed_loop), frames))
 
 
 class TCANMultiDiffusionSampler(io.ComfyNode):
@@ -123,7 +143,10 @@ class TCANMultiDiffusionSampler(io.ComfyNode):
                     tooltip="'repeat_window' repeats the noise of one window over the video, as the authors do; 'independent' does not.",
                 ),
             ],
-            outputs=[io.Latent.Output(display_name="latent", tooltip="The denoised video, for VAE Decode.")],
+            outputs=[
+                io.Latent.Output(display_name="latent", tooltip="The denoised video, for VAE Decode."),
+                _preview_output(),
+            ],
         )
 
     @classmethod
@@ -171,7 +194,9 @@ class TCANMultiDiffusionSampler(io.ComfyNode):
             noise_mask=latent_image.get("noise_mask"),
             callback=latent_preview.prepare_callback(windowed, len(sigmas) - 1),
         )
-        return io.NodeOutput({**latent_image, "samples": samples})
+        frames = samples.shape[0]
+        windows = lay_windows(frames, window_length, window_overlap, closed_loop)
+        return io.NodeOutput({**latent_image, "samples": samples}, draw_windows(windows, frames))
 
 
 NODES = [TCANMultiDiffusion, TCANMultiDiffusionSampler]

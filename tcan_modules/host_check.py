@@ -106,6 +106,7 @@ WANTED = {
         "models_dir",
     ),
     "latent_preview": ("prepare_callback",),
+    "server": ("PromptServer.add_on_prompt_handler",),
 }
 
 

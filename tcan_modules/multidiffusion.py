@@ -10,7 +10,7 @@ import comfy.samplers
 import torch
 from comfy.model_patcher import ModelPatcher
 
-from .windows import closed_windows, open_windows
+from .windows import lay_windows
 
 
 class MultiDiffusionHandler(comfy.context_windows.IndexListContextHandler):
@@ -30,8 +30,7 @@ class MultiDiffusionHandler(comfy.context_windows.IndexListContextHandler):
 
     def windows(self, frames: int) -> list[list[int]]:
         """Frames of each window, in the order in which they are evaluated."""
-        lay = closed_windows if self.closed_loop else open_windows
-        return lay(frames, self.context_length, self.context_overlap)
+        return lay_windows(frames, self.context_length, self.context_overlap, self.closed_loop)
 
     def should_use_context(self, model, conds, x_in: torch.Tensor, timestep: torch.Tensor, model_options: dict) -> bool:
         return x_in.shape[0] > self.context_length

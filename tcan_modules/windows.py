@@ -18,6 +18,11 @@ def open_windows(frames: int, length: int, overlap: int) -> list[list[int]]:
     return [list(range(start, start + length)) for start in starts]
 
 
+def lay_windows(frames: int, length: int, overlap: int, closed_loop: bool) -> list[list[int]]:
+    """The windows of a video, in the order in which they are evaluated."""
+    return (closed_windows if closed_loop else open_windows)(frames, length, overlap)
+
+
 def check_windows(length: int, overlap: int, max_frames: int | None = None) -> None:
     """Raise where windows cannot be laid, or are longer than the temporal layers can see (``max_frames``)."""
     if overlap >= length:

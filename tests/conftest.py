@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tests import demo, wide_models
 from tests.host import Host, boot
+from tests.pose.test_workflow import driving_video
 from tests.server import Server, running
 
 # One thread, here and in the servers started from here: on a busy machine timings stay steady, and sums do not depend
@@ -25,6 +27,20 @@ def server() -> Iterator[Server]:
     """ComfyUI in a process of its own, with the pack."""
     with running() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def prepared(server) -> Server:
+    """The server with the files that the workflows name: small pictures, tiny random models."""
+    demo.prepare(server.base, frames=6, width=128, height=96)
+    for folder in ("checkpoints", "loras", "controlnet"):
+        (server.base / "models" / folder).mkdir(parents=True, exist_ok=True)
+    wide_models.checkpoint(server.base / "models" / "checkpoints" / "v1-5-pruned-emaonly.safetensors")
+    wide_models.control_net(server.base / "models" / "controlnet" / "control_v11p_sd15_openpose.pth")
+    wide_models.lora(server.base / "models" / "loras" / "your_lora.safetensors")
+    wide_models.public_parts(server.base / "models" / "tcan" / "TCAN")
+    driving_video(server.base / "input" / "driving.mp4", 6)
+    return server
 
 
 @pytest.fixture(scope="session")

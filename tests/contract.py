@@ -56,7 +56,7 @@ NODES = {
             "window_overlap": ("INT", 4),
             "closed_loop": ("BOOLEAN", False),
         },
-        [("model", "MODEL")],
+        [("model", "MODEL"), ("preview", "IMAGE")],
     ),
     "TCANMultiDiffusionSampler": (
         "MultiDiffusion Sampler",
@@ -77,7 +77,7 @@ NODES = {
             "add_noise": ("BOOLEAN", True),
             "noise_mode": (["repeat_window", "independent"], "repeat_window"),
         },
-        [("latent", "LATENT")],
+        [("latent", "LATENT"), ("preview", "IMAGE")],
     ),
     "TCANPoseDetect": (
         "Pose Detect",

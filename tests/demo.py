@@ -38,7 +38,7 @@ def save_frames(frames: torch.Tensor, path: Path) -> None:
     pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=125, lossless=True)
 
 
-def prepare(base: Path) -> None:
+def prepare(base: Path, frames: int = FRAMES, width: int = SIZE, height: int = SIZE) -> None:
     """The files that the workflow names, in a scratch ComfyUI folder."""
     graph = load_graph()
     names = {name: value for node in graph.values() for name, value in node["inputs"].items() if isinstance(value, str)}
@@ -46,7 +46,7 @@ def prepare(base: Path) -> None:
     tiny_checkpoint(base / "models" / "tcan" / names["checkpoint"])
     tiny_vae(base / "models" / "vae" / names["vae_name"])
     photograph(base / "input" / "character.png")
-    save_frames(pose_images(FRAMES, SIZE, SIZE), base / "input" / "poses.webp")
+    save_frames(pose_images(frames, width, height), base / "input" / "poses.webp")
 
 
 def load_graph() -> dict:

@@ -8,10 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests import wide_models
-from tests.demo import photograph, save_frames
-from tests.pose.test_workflow import driving_video
-from tests.tiny_models import tiny_checkpoint, tiny_vae
+from tests.demo import save_frames
 from tests.walk import pose_images
 
 FOLDER = Path(__file__).resolve().parent.parent / "workflows"
@@ -93,23 +90,6 @@ def test_the_poses_of_the_demo_are_skeletons(tmp_path):
         read = [torch.from_numpy(np.array(picture.convert("RGB"))) for picture in ImageSequence.Iterator(file)]
     assert torch.equal(torch.stack(read).float() / 255, frames)
     assert frames.max() == 1 and 0.02 < (frames != 0).any(-1).float().mean() < 0.5
-
-
-@pytest.fixture(scope="module")
-def prepared(server):
-    """The files that the workflows name: small pictures, tiny random models."""
-    for folder in ("vae", "checkpoints", "loras", "controlnet"):
-        (server.base / "models" / folder).mkdir(parents=True, exist_ok=True)
-    tiny_checkpoint(server.base / "models" / "tcan" / "tcan.safetensors")
-    tiny_vae(server.base / "models" / "vae" / "vae-ft-mse-840000-ema-pruned.safetensors")
-    wide_models.checkpoint(server.base / "models" / "checkpoints" / "v1-5-pruned-emaonly.safetensors")
-    wide_models.control_net(server.base / "models" / "controlnet" / "control_v11p_sd15_openpose.pth")
-    wide_models.lora(server.base / "models" / "loras" / "your_lora.safetensors")
-    wide_models.public_parts(server.base / "models" / "tcan" / "TCAN")
-    photograph(server.base / "input" / "character.png")
-    save_frames(pose_images(6, 128, 96), server.base / "input" / "poses.webp")
-    driving_video(server.base / "input" / "driving.mp4", 6)
-    return server
 
 
 def shortened(name: str, **widgets) -> dict:

@@ -1,0 +1,17 @@
+"""Says in the files that a graph saves that they were made with TCAN, through the host's own metadata."""
+
+KEY, VALUE = "made_with", "TCAN"
+_ANIMATES = "TCANApply"  # without this node nobody is animated
+
+
+def mark(request: dict) -> dict:
+    """A request to run a graph, as the host's server got it, marked where TCAN animates in it.
+
+    The host's Save nodes write every entry of ``extra_pnginfo`` beside the workflow: into mp4, webm, PNG and WebP. With the
+    request, not when a node runs, so that it is also there when the node's result is cached.
+    """
+    nodes = request.get("prompt")
+    if isinstance(nodes, dict) and any(isinstance(node, dict) and node.get("class_type") == _ANIMATES for node in nodes.values()):
+        extra = request["extra_data"] = dict(request.get("extra_data") or {})
+        extra["extra_pnginfo"] = {**(extra.get("extra_pnginfo") or {}), KEY: VALUE}
+    return request

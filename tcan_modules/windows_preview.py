@@ -1,0 +1,50 @@
+"""A picture of the windows that a video is sampled in: frames from left to right, windows from top to bottom."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+
+_BACK, _LINE, _TEXT = (24, 24, 28), (52, 52, 60), (190, 190, 200)
+_ALONE, _SHARED = (70, 130, 190), (240, 170, 60)
+_LEFT, _TOP, _MAX_WIDTH, _MAX_HEIGHT = 36, 20, 1600, 1200
+
+
+def draw_windows(windows: Sequence[Sequence[int]], frames: int) -> torch.Tensor:
+    """The windows as ``[1, height, width, 3]`` in 0..1.
+
+    A frame is blue where one window makes it alone and orange where it is averaged over several.
+
+    Args:
+        windows: each window's frame indices, wrapped around the end or not.
+        frames: frames of the whole video.
+    """
+    shared = np.bincount(np.concatenate([np.asarray(window) for window in windows]), minlength=frames) > 1
+    column = max(1, min(24, _MAX_WIDTH // frames))
+    row = max(2, min(18, _MAX_HEIGHT // len(windows)))
+    grid = np.full((len(windows), frames, 3), _BACK, dtype=np.uint8)
+    for number, window in enumerate(windows):
+        grid[number, window] = np.where(shared[window][:, None], _SHARED, _ALONE)
+    cells = grid.repeat(row, axis=0).repeat(column, axis=1)
+    if column > 3:
+        cells[:, column - 1 :: column] = _LINE
+    if row > 3:
+        cells[row - 1 :: row] = _LINE
+    picture = np.full((_TOP + len(cells) + 8, _LEFT + max(cells.shape[1], 100) + 8, 3), _BACK, dtype=np.uint8)
+    picture[_TOP : _TOP + len(cells), _LEFT : _LEFT + cells.shape[1]] = cells
+    image = Image.fromarray(picture)
+    pen = ImageDraw.Draw(image)
+    for frame in range(0, frames, _spacing(column, 32)):
+        pen.text((_LEFT + frame * column, 4), str(frame), fill=_TEXT)
+    for number in range(0, len(windows), _spacing(row, 14)):
+        pen.text((6, _TOP + number * row + (row - 12) // 2), str(number + 1), fill=_TEXT)
+    return torch.from_numpy(np.array(image).astype(np.float32) / 255)[None]
+
+
+def _spacing(size: int, room: int) -> int:
+    """Every how many cells a label has room: 1, 2, 4, 8, …"""
+    step = 1
+    while step * size < room:
+        step *= 2
+    return step
