@@ -1,0 +1,37 @@
+"""The English locale is what the nodes say themselves: `python dev.py python -m tests.locales` writes it anew after a change."""
+
+import json
+from pathlib import Path
+
+from tests.server import running
+
+FOLDER = Path(__file__).resolve().parent.parent / "locales"
+
+
+def english(object_info: dict) -> dict:
+    """`nodeDefs.json` of our nodes, as ComfyUI's web page reads it."""
+    return {name: _node(info) for name, info in object_info.items() if info["category"] == "TCAN"}
+
+
+def _node(info: dict) -> dict:
+    sockets = {**info["input"].get("required", {}), **info["input"].get("optional", {})}
+    inputs = {name: {"name": name, "tooltip": given[1]["tooltip"]} for name, given in sockets.items()}
+    outputs = zip(info["output_name"], info["output_tooltips"], strict=True)
+    entry = {"display_name": info["display_name"], "description": info["description"], "inputs": inputs}
+    if info["output_name"]:
+        entry["outputs"] = {str(place): {"name": name, "tooltip": tooltip} for place, (name, tooltip) in enumerate(outputs)}
+    return entry
+
+
+def load(language: str, file: str = "nodeDefs") -> dict:
+    return json.loads((FOLDER / language / f"{file}.json").read_text(encoding="utf-8"))
+
+
+def main() -> None:
+    with running() as server:
+        text = json.dumps(english(server.object_info()), ensure_ascii=False, indent=2)
+    (FOLDER / "en" / "nodeDefs.json").write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""Names and tooltips in English and Chinese: complete, and served by the host."""
+
+import json
+import re
+
+import pytest
+
+from tests.locales import FOLDER, english, load
+
+LANGUAGES = sorted(folder.name for folder in FOLDER.iterdir())
+
+
+@pytest.fixture(scope="module")
+def said(server) -> dict:
+    """What the nodes of the running host say."""
+    return english(server.object_info())
+
+
+def shape(entry) -> dict | None:
+    return {key: shape(value) for key, value in sorted(entry.items())} if isinstance(entry, dict) else None
+
+
+def texts(entry) -> list[str]:
+    return [text for value in entry.values() for text in texts(value)] if isinstance(entry, dict) else [entry]
+
+
+def test_english_is_what_the_nodes_say(said):
+    assert load("en") == said, "run: python dev.py python -m tests.locales"
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_node_input_and_output_has_an_entry(said, language):
+    assert shape(load(language)) == shape(said)
+    assert shape(load(language, "main")) == shape(load("en", "main"))
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_texts_can_be_shown(language):
+    """The page's translator takes these signs for its own syntax."""
+    for text in texts(load(language)) + texts(load(language, "main")):
+        assert text.strip() and not set(text) & set("{}@|$"), text
+
+
+def test_chinese_is_chinese():
+    node_names = [entry["display_name"] for entry in load("zh").values()]
+    assert len(set(node_names)) == len(node_names)
+    tooltips = [text for text in texts(load("zh")) if len(text) > 16]
+    assert tooltips and all(re.search(r"[\u4e00-\u9fff]", text) for text in tooltips)
+    assert not [text for text in tooltips if re.search(r"[\u4e00-\u9fff][,;:!?(]", text)]  # half-width signs
+
+
+def test_choices_in_tooltips_exist(server):
+    """A tooltip that explains a combo names its choices as they are."""
+    info = server.object_info()
+    for node, entry in load("zh").items():
+        sockets = {**info[node]["input"].get("required", {}), **info[node]["input"].get("optional", {})}
+        for name, (kind, options) in sockets.items():
+            choices = kind if isinstance(kind, list) else options.get("options", [])
+            for choice in choices:
+                if re.search(rf"\b{choice}\b", options["tooltip"]) and 1 < len(choices) < 6:
+                    assert choice in entry["inputs"][name]["tooltip"], (node, name, choice)
+
+
+def test_the_host_serves_them(server):
+    served = json.loads(server.request("/i18n"))
+    for language in LANGUAGES:
+        assert served[language]["nodeDefs"].items() >= load(language).items()
+        assert served[language]["nodeCategories"]["TCAN"] and served[language]["dataTypes"]["TCAN_PTM"]
