@@ -116,6 +116,17 @@ class Server:
             time.sleep(0.1)
         raise TimeoutError(f"/history does not know the graph {prompt_id}.")
 
+    def ended(self, prompt_id: str, seconds: float) -> dict:
+        """Waits for the end of a graph that somebody else has queued; its entry, whether it ended well or not."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            self._check_alive()
+            found = json.loads(self.request(f"/history/{prompt_id}"))
+            if prompt_id in found:
+                return found[prompt_id]
+            time.sleep(0.3)
+        raise TimeoutError(f"The graph has not ended within {seconds:.0f} s. The log ends with:\n{self._tail()}")
+
     def interrupt(self) -> None:
         """Cancels what runs."""
         self.request("/interrupt", {})

@@ -1,0 +1,202 @@
+"""ComfyUI's own web page in a real browser (Debian's chromium, driven by Playwright).
+
+with opened(server) as page:
+    page.load(workflow)
+    page.press_run()
+"""
+
+import contextlib
+import io
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from tests.server import Server
+
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",  # nothing but our own server
+)
+SETTINGS = {"Comfy.TutorialCompleted": True, "Comfy.Workflow.ShowMissingModelsWarning": True, "Comfy.Locale": "en"}
+
+EMPTY = {"nodes": [], "links": [], "groups": [], "config": {}, "extra": {}, "version": 0.4, "last_node_id": 0, "last_link_id": 0}
+
+# What the page shows when something is wrong with a graph, as a sentence for each.
+_PROBLEMS = """() => {
+    const seen = element => element.getClientRects().length > 0;
+    const found = [...document.querySelectorAll(".p-dialog, .p-toast-message-error, .p-toast-message-warn")].filter(seen)
+        .map(element => "the page says: " + element.innerText.slice(0, 300));
+    const walk = graph => graph.nodes.forEach(node => {
+        if (node.has_errors) found.push("red: " + node.type);
+        if (!node.subgraph && !LiteGraph.registered_node_types[node.type]) found.push("missing: " + node.type);
+        if (node.subgraph) walk(node.subgraph);
+    });
+    walk(app.graph);
+    return found;
+}"""
+
+_HELP = """async nodeId => {
+    const store = name => document.querySelector("#vue-app").__vue_app__.config.globalProperties.$pinia._s.get(name);
+    store("sidebarTab").activeSidebarTabId = "node-library";
+    store("nodeHelp").openHelp(store("nodeDef").nodeDefsByName[nodeId]);
+}"""
+
+_FIT = """() => {
+    const edges = [Infinity, Infinity, -Infinity, -Infinity];
+    for (const node of app.graph.nodes) {
+        edges[0] = Math.min(edges[0], node.pos[0]); edges[1] = Math.min(edges[1], node.pos[1] - 80);
+        edges[2] = Math.max(edges[2], node.pos[0] + node.size[0]); edges[3] = Math.max(edges[3], node.pos[1] + node.size[1]);
+    }
+    const view = app.canvas.ds, width = innerWidth - 110, height = innerHeight - 170;
+    view.scale = Math.min(width / (edges[2] - edges[0]), height / (edges[3] - edges[1]));
+    view.offset = [-edges[0] + 80 / view.scale, -edges[1] + 120 / view.scale];
+    app.canvas.setDirty(true, true);
+}"""
+
+
+def chromium() -> str | None:
+    """The browser's program, or None."""
+    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+class Page:
+    """The open page; `playwright` is Playwright's own, for what this does not offer."""
+
+    def __init__(self, playwright, server: Server):
+        self.playwright = playwright
+        self.server = server
+        self.crashes: list[str] = []
+        playwright.on("pageerror", lambda error: self.crashes.append(str(error)))
+
+    def open(self, **settings: Any) -> None:
+        """(Re)load the page with these settings of the user."""
+        self.server.request("/api/settings", SETTINGS | settings)
+        self.playwright.goto(self.server.url)
+        self.playwright.wait_for_function("window.app?.graph && window.app.vueAppReady", timeout=120_000)
+        self.playwright.wait_for_selector("[data-testid=queue-button]", timeout=60_000)
+
+    @property
+    def version(self) -> tuple[int, ...]:
+        """Of ComfyUI's frontend."""
+        return tuple(int(number) for number in self.playwright.evaluate("() => __COMFYUI_FRONTEND_VERSION__").split(".")[:3])
+
+    def load(self, workflow: dict) -> None:
+        """As if a workflow file were dropped onto the page."""
+        self.playwright.evaluate("graph => app.loadGraphData(graph)", workflow)
+        self.settle()
+
+    def settle(self) -> None:
+        """Wait until the page has drawn what changed."""
+        self.playwright.wait_for_timeout(500)
+        self.playwright.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+    def fit(self) -> None:
+        """Show the whole graph."""
+        self.playwright.evaluate(_FIT)
+        self.settle()
+
+    def problems(self) -> list[str]:
+        """Red and missing nodes, error dialogs and messages, and errors of the page's own scripts."""
+        return self.playwright.evaluate(_PROBLEMS) + [f"script error: {crash}" for crash in self.crashes]
+
+    def prompt(self) -> dict:
+        """What the Run button would send, in API format."""
+        return self.playwright.evaluate("async () => (await app.graphToPrompt()).output")
+
+    def graph(self) -> dict:
+        """What saving the workflow would write."""
+        return self.playwright.evaluate("() => app.graph.serialize()")
+
+    def set_widgets(self, node_type: str, **values: Any) -> None:
+        """Set widgets of the first node of a type."""
+        self.playwright.evaluate(
+            """([type, values]) => {
+                const node = app.graph.nodes.find(node => node.type === type);
+                for (const [name, value] of Object.entries(values)) node.widgets.find(widget => widget.name === name).value = value;
+            }""",
+            [node_type, values],
+        )
+
+    def search_and_add(self, name: str) -> None:
+        """Double-click the canvas, type a node's name, choose it."""
+        self.playwright.mouse.dblclick(700, 400)
+        self.playwright.wait_for_selector(".p-autocomplete-input, [role=combobox] >> visible=true")
+        self.playwright.keyboard.type(name, delay=20)
+        self.playwright.click(f"[role=option]:has-text('{name}')")
+        self.playwright.wait_for_function("name => app.graph.nodes.some(node => node.getTitle() === name)", arg=name)
+        self.settle()
+
+    def shown(self, title: str) -> list[list[int]]:
+        """Width and height of each picture that a node shows, once they are loaded."""
+        find = "app.graph.nodes.find(node => node.getTitle() === title)"
+        self.playwright.wait_for_function(
+            f"title => {find}.imgs?.every(image => image.complete && image.naturalWidth)", arg=title
+        )
+        return self.playwright.evaluate(f"title => {find}.imgs.map(image => [image.naturalWidth, image.naturalHeight])", title)
+
+    def colors(self, title: str) -> int:
+        """How many colours are on the screen where a node is."""
+        clip = self.playwright.evaluate(
+            """title => {
+                const node = app.graph.nodes.find(node => node.getTitle() === title), view = app.canvas.ds;
+                const corner = view.convertOffsetToCanvas(node.pos);
+                return {x: corner[0], y: corner[1], width: node.size[0] * view.scale, height: node.size[1] * view.scale};
+            }""",
+            title,
+        )
+        with Image.open(io.BytesIO(self.playwright.screenshot(clip=clip))) as picture:
+            return len(picture.convert("RGB").getcolors(1 << 24))
+
+    def help(self, node_id: str) -> tuple[str, list[int]]:
+        """Open a node's help page: its headline, and the width of each picture as loaded."""
+        self.playwright.evaluate(_HELP, node_id)
+        self.playwright.wait_for_selector(".node-help-content .markdown-content h1")
+        self.playwright.wait_for_function(
+            "() => [...document.querySelectorAll('.node-help-content img')].every(image => image.complete)"
+        )
+        title = self.playwright.inner_text(".node-help-content h1")
+        return title, self.playwright.evaluate(
+            "() => [...document.querySelectorAll('.node-help-content img')].map(image => image.naturalWidth)"
+        )
+
+    def press_run(self, seconds: float = 240) -> dict:
+        """Press the Run button and wait for the end; the host's entry of the run."""
+        with self.playwright.expect_response(lambda response: response.url.endswith("/api/prompt")) as sent:
+            self.playwright.click("[data-testid=queue-button] button >> nth=0")
+        answer = sent.value.json()
+        assert not answer.get("node_errors"), answer
+        return self.server.ended(answer["prompt_id"], seconds)
+
+    def screenshot(self, path: Path, width: int | None = None) -> None:
+        """A small JPEG of the page, or of its left part."""
+        size = self.playwright.viewport_size
+        clip = {"x": 0, "y": 0, "width": width or size["width"], "height": size["height"]}
+        self.playwright.screenshot(path=path, type="jpeg", quality=72, clip=clip)
+
+
+@contextlib.contextmanager
+def opened(server: Server, width: int = 1600, height: int = 900) -> Iterator[Page]:
+    """The page of a running server, in a browser with an empty profile."""
+    from playwright.sync_api import sync_playwright
+
+    with tempfile.TemporaryDirectory(prefix="tcan-browser-") as profile, sync_playwright() as driver:
+        context = driver.chromium.launch_persistent_context(
+            profile, executable_path=chromium(), args=FLAGS, headless=True, viewport={"width": width, "height": height}
+        )
+        context.add_init_script("localStorage.setItem('vueNodesBannerDismissed', 'true')")  # an advertisement
+        try:
+            page = Page(context.pages[0], server)
+            page.open()
+            yield page
+        finally:
+            context.close()

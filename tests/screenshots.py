@@ -1,0 +1,53 @@
+"""The screenshots of the README, taken in ComfyUI's real page after a real run: `python dev.py python -m tests.screenshots`."""
+
+import json
+from pathlib import Path
+
+from tests import demo
+from tests.page import EMPTY, Page, opened
+from tests.server import running
+
+ROOT = Path(__file__).resolve().parent.parent
+IMAGES = ROOT / "docs" / "images"
+PLAIN = {"Comfy.Minimap.Visible": False, "Comfy.Graph.CanvasInfo": False}
+
+
+def workflow(page: Page) -> None:
+    """`animate` as it looks when it has run."""
+    page.load(json.loads((ROOT / "workflows" / "animate.json").read_text(encoding="utf-8")))
+    page.fit()
+    page.press_run(600)
+    page.playwright.wait_for_selector("video")
+    page.shown("Windows over time")
+    page.settle()
+    page.screenshot(IMAGES / "animate.jpg")
+
+
+def blueprint(page: Page) -> None:
+    """The one node, as it comes out of the node search."""
+    page.load(EMPTY)
+    page.search_and_add("TCAN Animate")
+    page.fit()
+    page.playwright.keyboard.press("Escape")
+    page.screenshot(IMAGES / "blueprint.jpg", width=900)
+
+
+def help_page(page: Page) -> None:
+    page.help("TCANPTMBuilder")
+    page.playwright.locator(".node-help-content img").first.scroll_into_view_if_needed()
+    page.settle()
+    page.screenshot(IMAGES / "help.jpg", width=900)
+
+
+def main() -> None:
+    with running() as server:
+        demo.prepare(server.base, frames=24)
+        with opened(server, 1600, 1000) as page:
+            page.open(**PLAIN)
+            workflow(page)
+            blueprint(page)
+            help_page(page)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""The subgraph blueprint: served by the host, and its inside fits the nodes. tests/test_browser.py runs it in the page."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.workflow_format import SUBGRAPH_INPUT, SUBGRAPH_OUTPUT, slot_names
+
+FILE = Path(__file__).resolve().parent.parent / "subgraphs" / "TCAN Animate.json"
+needs_blueprints = pytest.mark.skipif(
+    importlib.util.find_spec("app.subgraph_manager") is None, reason="this ComfyUI does not look for blueprints of packs"
+)
+
+
+@pytest.fixture(scope="module")
+def subgraph() -> dict:
+    (inside,) = json.loads(FILE.read_text(encoding="ascii"))["definitions"]["subgraphs"]  # the host reads it in any encoding
+    return inside
+
+
+@needs_blueprints
+def test_the_host_offers_it(server):
+    offered = json.loads(server.request("/global_subgraphs"))
+    (found,) = (key for key, entry in offered.items() if entry["info"]["node_pack"] == "custom_nodes.ComfyUI-TCAN")
+    assert offered[found]["name"] == "TCAN Animate"
+    assert json.loads(json.loads(server.request(f"/global_subgraphs/{found}"))["data"]) == json.loads(FILE.read_text())
+
+
+def test_its_slots_are_in_the_order_of_the_page(server, subgraph):
+    """In a subgraph the page follows a link by the number of its slot, and numbers sockets before widgets."""
+    info = server.object_info()
+    for node in subgraph["nodes"]:
+        names = [slot["name"] for slot in node["inputs"]]
+        assert names == slot_names(info[node["type"]])[: len(names)], node["type"]
+        assert [slot["name"] for slot in node["outputs"]] == info[node["type"]]["output_name"]
+
+
+def test_its_links_hold_together(subgraph):
+    nodes = {node["id"]: node for node in subgraph["nodes"]}
+    for link in subgraph["links"]:
+        if link["origin_id"] == SUBGRAPH_INPUT:
+            given = subgraph["inputs"][link["origin_slot"]]["linkIds"]
+        else:
+            given = nodes[link["origin_id"]]["outputs"][link["origin_slot"]]["links"]
+        if link["target_id"] == SUBGRAPH_OUTPUT:
+            taken = subgraph["outputs"][link["target_slot"]]["linkIds"]
+        else:
+            taken = [nodes[link["target_id"]]["inputs"][link["target_slot"]]["link"]]
+        assert link["id"] in given and link["id"] in taken
+    assert len({link["id"] for link in subgraph["links"]}) == len(subgraph["links"])
+
+
+def test_it_asks_for_little(subgraph):
+    """Only what no default can know has to be given; the outer node says the same as the inside."""
+    (outer,) = json.loads(FILE.read_text())["nodes"]
+    assert [slot["name"] for slot in outer["inputs"]] == [slot["name"] for slot in subgraph["inputs"]]
+    required = [slot["name"] for slot in outer["inputs"] if "widget" not in slot and slot.get("shape") != 7]
+    assert required == ["character", "pose_images", "vae"]

@@ -1,0 +1,136 @@
+"""In the browser, as an artist sees it: ComfyUI's real page, served by the real host."""
+
+import importlib.util
+import io
+import json
+import re
+
+import av
+import pytest
+
+from tests import page as web
+from tests.contract import NODES
+from tests.locales import load as locale
+from tests.test_blueprint import needs_blueprints
+from tests.test_workflows import FOLDER, NAMES, load
+
+pytestmark = [
+    pytest.mark.skipif(web.chromium() is None, reason="no browser here: apt-get install chromium"),
+    pytest.mark.skipif(importlib.util.find_spec("playwright") is None, reason="pip install playwright"),
+    pytest.mark.skipif(
+        importlib.util.find_spec("comfyui_frontend_package") is None,
+        reason="no web page in this ComfyUI",
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def page(prepared):
+    with web.opened(prepared) as page:
+        yield page
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_workflow_opens_as_it_is_in_the_file(page, name):
+    """Nothing is missing or red, no dialog complains, and Run would send the API twin with every value."""
+    page.load(load(name))
+    assert page.problems() == []
+    twin = load(name, api=True)
+    sent = page.prompt()
+    assert {node: (entry["class_type"], entry["inputs"]) for node, entry in sent.items()} == {
+        node: (entry["class_type"], entry["inputs"]) for node, entry in twin.items()
+    }
+    kept = {node["id"]: node.get("widgets_values", []) for node in page.graph()["nodes"]}
+    assert kept == {node["id"]: node["widgets_values"] for node in load(name)["nodes"]}
+
+
+def test_the_run_button_makes_a_video_that_the_page_shows(page):
+    page.load(load("animate"))
+    page.set_widgets("TCANMultiDiffusionSampler", steps=2, window_length=4, window_overlap=1)
+    page.fit()
+    run = page.press_run()
+    assert run["status"]["status_str"] == "success", run["status"]
+    assert page.problems() == []
+    video = page.playwright.wait_for_selector("video")
+    page.playwright.wait_for_function("video => video.readyState > 1", arg=video)
+    assert video.evaluate("video => [video.videoWidth, video.videoHeight]") == [128, 96]
+    assert page.shown("Where the background is held still") == [[128, 96]] * 6
+    assert len(page.shown("Windows over time")) == 1
+    assert page.colors("Where the background is held still") > 50
+    saved = next(file for output in run["outputs"].values() for file in output.get("images", []) if ".mp4" in file["filename"])
+    with av.open(io.BytesIO(page.server.view(saved))) as written:
+        said = {key: json.loads(value) for key, value in written.metadata.items() if key in ("made_with", "workflow")}
+    assert said["made_with"] == "TCAN" and said["workflow"]["nodes"]
+
+
+@needs_blueprints
+def test_the_blueprint_is_one_node_that_runs(page):
+    """All six nodes of TCAN as one, found in the search, wired and run."""
+    page.load(web.EMPTY)
+    page.search_and_add("TCAN Animate")
+    page.playwright.evaluate(
+        """() => {
+            const [animate] = app.graph.nodes, add = type => { const node = LiteGraph.createNode(type); app.graph.add(node); return node };
+            const wire = (node, input) => node.connect(0, animate, animate.inputs.findIndex(one => one.name === input));
+            const widget = (node, name, value) => node.widgets.find(one => one.name === name).value = value;
+            const [character, poses, vae, shown] = ["LoadImage", "LoadImage", "VAELoader", "PreviewImage"].map(add);
+            widget(character, "image", "character.png"); widget(poses, "image", "poses.webp");
+            widget(vae, "vae_name", "vae-ft-mse-840000-ema-pruned.safetensors");
+            widget(animate, "checkpoint", "tcan.safetensors"); widget(animate, "steps", 2);
+            wire(character, "character"); wire(poses, "pose_images"); wire(vae, "vae");
+            animate.connect(0, shown, 0);
+        }"""
+    )
+    inside = {entry["class_type"]: entry["inputs"] for entry in page.prompt().values()}
+    six = {
+        "TCANLoad",
+        "TCANAppearanceEncode",
+        "TCANApply",
+        "TCANTemporalControlNet",
+        "TCANPTMBuilder",
+        "TCANMultiDiffusionSampler",
+    }
+    assert six < set(inside)
+    sampler = inside["TCANMultiDiffusionSampler"]
+    promoted = {"seed": 1, "steps": 2, "cfg": 7.5, "window_length": 16, "window_overlap": 4, "closed_loop": False}
+    assert {name: sampler[name] for name in promoted} == promoted and inside["TCANPTMBuilder"]["tau"] == 3
+    run = page.press_run()
+    assert run["status"]["status_str"] == "success", run["status"]
+    assert page.problems() == []
+    assert page.shown("Preview Image") == [[128, 96]] * 6
+
+
+@pytest.mark.parametrize("node_id", NODES)
+def test_help_opens_with_its_pictures(page, node_id):
+    title, pictures = page.help(node_id)
+    assert title == NODES[node_id][0]
+    assert all(width > 0 for width in pictures)
+    text = (FOLDER.parent / "web" / "docs" / f"{node_id}.md").read_text(encoding="utf-8")
+    assert len(pictures) == len(re.findall(r"!\[", text))
+
+
+@pytest.fixture
+def chinese(page):
+    """The page in Chinese."""
+    page.open(**{"Comfy.Locale": "zh"})
+    yield page
+    page.open()
+
+
+def test_help_in_chinese(chinese):
+    assert chinese.help("TCANApply")[0] == locale("zh")["TCANApply"]["display_name"]
+
+
+def test_names_in_chinese(chinese):
+    if chinese.version < (1, 33):
+        pytest.skip("this page loses the translations of all packs (Comfy-Org/ComfyUI_frontend#6748)")
+    chinese.load(load("animate"))
+    assert chinese.problems() == []
+    words = locale("zh")
+    titles = chinese.playwright.evaluate("() => Object.fromEntries(app.graph.nodes.map(node => [node.type, node.getTitle()]))")
+    ours = {node: title for node, title in titles.items() if node in NODES}
+    assert ours and ours == {node: words[node]["display_name"] for node in ours}
+    labels = chinese.playwright.evaluate(
+        "() => app.graph.nodes.find(node => node.type === 'TCANApply').inputs.map(input => [input.name, input.localized_name])"
+    )
+    assert labels and all(label == words["TCANApply"]["inputs"][name]["name"] for name, label in labels)
