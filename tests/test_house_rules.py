@@ -6,7 +6,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 
-DEVICES = {"cuda", "cpu", "mps", "xpu", "npu", "hpu", "mlu", "meta", "privateuseone"}
+DEVICES = {"cuda", "cpu", "mps", "xpu", "npu", "hpu", "mlu"}
 DTYPES = {"float16", "half", "bfloat16", "float32", "float", "float64", "double", "float8_e4m3fn", "float8_e5m2"}
 METHODS = {"cuda", "cpu", "float", "half", "bfloat16", "double"}  # tensor.cpu() and the like
 
