@@ -148,23 +148,32 @@ class TemporalControlNet(comfy.controlnet.ControlNet):
             rows = [once[id(prompt)] for prompt in prompts]
             if batched_number == self.video.entries:  # or else the host asks again, for the other row of guidance
                 self._forget_passed(indices)
-        else:  # outside of a sampling run, for an area of the picture, for latents that a node made up: they are all there is
-            rows, known = [], []
-            for latents, prompt in zip(x_noisy.chunk(batched_number), prompts):
-                same = [past for past in known if past[0] is prompt and torch.equal(past[1], latents)]
-                if not same:
-                    text = (
-                        self._text_of_batch(cond, frames, transformer_options) if prompt is None else self._text(prompt, indices)
-                    )
-                    same = [(prompt, latents, _by_frame(self._run(latents, indices, t[:1], text)))]
-                    known += same
-                rows.append(same[0][-1])
+        else:
+            parts = x_noisy.chunk(batched_number)
+            texts = [
+                self._text_of_batch(cond, frames, transformer_options) if prompt is None else self._text(prompt, indices)
+                for prompt in prompts
+            ]
+            rows = self._of_parts(parts, prompts, texts, indices, t[:1])
         # copies, because the host multiplies them by the strength in place
         residuals = {
             key: [torch.stack(level) for level in zip(*(frame[key] for row in rows for frame in row), strict=True)]
             for key in rows[0][0]
         }
         return self.control_merge(residuals, previous, output_dtype=None)
+
+    def _of_parts(self, parts, prompts, texts, indices: Sequence[int], sigma: torch.Tensor) -> list[list[Residuals]]:
+        """Residuals outside of a sampling run, for an area of the picture, for latents that a node made up: they are all there is.
+
+        Each part of a batch by itself, and once where parts are alike.
+        """
+        rows, known = [], []
+        for latents, prompt, text in zip(parts, prompts, texts):
+            same = [found for past, its, found in known if its is prompt and torch.equal(past, latents)]
+            found = same[0] if same else _by_frame(self._run(latents, indices, sigma, text))
+            known.append((latents, prompt, found))
+            rows.append(found)
+        return rows
 
     def _is_of_video(self, latents: torch.Tensor, indices: Sequence[int]) -> bool:
         """Whether these are frames of the video whose noise is being predicted."""
