@@ -6,7 +6,7 @@ from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..tcan_modules import model_folder
-from ..tcan_modules.checkpoint import Checkpoint, load_checkpoint
+from ..tcan_modules.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from ..tcan_modules.log import log
 from .sockets import CATEGORY, TCAN
 
@@ -76,8 +76,14 @@ class TCANVAE(io.ComfyNode):
     def execute(cls, tcan) -> io.NodeOutput:
         import comfy.sd
 
-        vae = comfy.sd.VAE(sd=dict(tcan.checkpoint.require("vae").tensors))
-        vae.throw_exception_if_invalid()
+        part = tcan.checkpoint.require("vae")
+        try:
+            vae = comfy.sd.VAE(sd=dict(part.tensors))
+            vae.throw_exception_if_invalid()
+        except Exception as error:  # whatever the host says to tensors that are no VAE's
+            raise CheckpointError(
+                f"The VAE in '{part.source}' is none that ComfyUI knows: use the VAE of an SD1.5 checkpoint instead."
+            ) from error
         return io.NodeOutput(vae)
 
 

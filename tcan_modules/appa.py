@@ -4,7 +4,8 @@ import comfy.lora
 from comfy.model_patcher import ModelPatcher
 
 from .checkpoint import LORA_FACTOR, Checkpoint, CheckpointError
-from .naming import host_name
+from .naming import host_name, shown
+from .weights_file import is_finite
 
 
 def add_appa(model: ModelPatcher, checkpoint: Checkpoint, strength: float) -> None:
@@ -33,10 +34,17 @@ def _check_shapes(model: ModelPatcher, source: str, factors: dict, targets: dict
     for layer, target in targets.items():
         up, down = factors.get(f"{layer}.lora_B.weight"), factors.get(f"{layer}.lora_A.weight")
         if up is None or down is None:
-            raise CheckpointError(f"The APPA layer {layer} in '{source}' is incomplete: one of its two factors is missing.")
+            raise CheckpointError(
+                f"The APPA layer {shown(layer)} in '{source}' is incomplete: one of its two factors is missing."
+            )
+        if up.ndim != 2 or down.ndim != 2 or up.shape[1] != down.shape[0] or not (is_finite(up) and is_finite(down)):
+            raise CheckpointError(
+                f"The APPA layer {shown(layer)} in '{source}' is damaged: its factors {tuple(up.shape)} and {tuple(down.shape)} are no"
+                " LoRA of finite numbers. Get the file again from where it came from."
+            )
         expected = (up.shape[0], down.shape[1])
         if target not in weights or tuple(weights[target].shape) != expected:
             raise CheckpointError(
-                f"The APPA layers in '{source}' do not fit this model: {layer} is {expected}, and the model has"
+                f"The APPA layers in '{source}' do not fit this model: {shown(layer)} is {expected}, and the model has"
                 f" {tuple(weights[target].shape) if target in weights else 'no such layer'}. Use a model of the same kind (SD1.x)."
             )

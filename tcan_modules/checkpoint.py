@@ -2,10 +2,9 @@
 
 Known layouts: the authors' trio (denoising UNet with PEFT LoRA and temporal layers, appearance UNet, temporal ControlNet), the
 stage-1 UNet without temporal layers, AnimateDiff v1 to v3 motion modules, MagicAnimate's appearance encoder and temporal
-attention, and our own packed file (``TCANSave``). Files are read without running code that they may carry.
+attention, and our own packed file (``TCANSave``).
 """
 
-import pickle
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -13,12 +12,12 @@ from pathlib import Path
 
 import torch
 
-from .log import log
-from .naming import Architecture, StateDict, read_architecture
+from .naming import Architecture, StateDict, read_architecture, shown
+from .weights_file import CheckpointError, is_finite, read_file
 
-SUFFIXES = (".safetensors", ".ckpt")
 PACKED = "tcan."
 VAE_PREFIX = "first_stage_model."  # a packed file may carry a VAE under the host's own names
+VAE_SIDE = 4096  # SD1.x VAEs have 512 channels
 
 LORA_FACTOR = re.compile(r"(.+)\.lora_(A|B)(?:\.[^.]+)?\.weight")  # PEFT names: layer, factor, adapter
 _TEMPORAL = re.compile(r"(?:.*?\.)?((?:down_blocks|up_blocks|mid_block)\.(?:\d+\.)?motion_modules\..+)")
@@ -38,10 +37,6 @@ _FOREIGN = (
     ("lora_unet_", "a LoRA: load it with Load LoRA"),
     (VAE_PREFIX, "a VAE: load it with Load VAE"),
 )
-
-
-class CheckpointError(ValueError):
-    """A file that cannot be used, in one sentence for the person who chose it."""
 
 
 @dataclass
@@ -121,52 +116,6 @@ REMEDIES = {
 }
 
 
-def read_file(path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a ``.safetensors`` or ``.ckpt`` file, memory-mapped where the format allows; pickles are read weights-only.
-
-    Raises:
-        CheckpointError: a damaged file, a file of another kind, or a pickle that would have to run code.
-    """
-    try:
-        if path.suffix.lower() == ".safetensors":
-            from safetensors import safe_open
-
-            with safe_open(path, framework="pt", device="cpu") as file:
-                return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-        return _tensors(_read_pickle(path))
-    except FileNotFoundError:
-        raise CheckpointError(f"The file '{path.name}' is gone: refresh the list of checkpoints and choose again.") from None
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"The file '{path.name}' is no plain file of weights (it is not a checkpoint, or it carries code, which is never run):"
-            " get it again from where it came from."
-        ) from error
-    except Exception as error:
-        log.debug("reading %s: %s", path, error)
-        raise CheckpointError(
-            f"The file '{path.name}' is damaged or incomplete: get it again from where it came from."
-        ) from error
-
-
-def _read_pickle(path: Path):
-    with open(path, "rb") as file:
-        start = file.read(2)
-    # torch.save writes a zip, which can be mapped into memory; before version 1.6 it wrote one pickle
-    is_zip = start == b"PK"
-    if not is_zip and start[:1] != b"\x80":
-        raise pickle.UnpicklingError("neither a zip nor a pickle")
-    return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
-
-
-def _tensors(content) -> dict[str, torch.Tensor]:
-    """Unwrap ``{"state_dict": …}`` and drop what is no tensor (step counters)."""
-    while isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
-        content = content["state_dict"]
-    if not isinstance(content, dict):
-        return {}
-    return {str(name): tensor for name, tensor in content.items() if isinstance(tensor, torch.Tensor)}
-
-
 def _strip(name: str) -> str:
     """Take off what data-parallel training and wrappers put in front of names."""
     while name.startswith("module."):
@@ -238,10 +187,19 @@ def _split_packed(tensors: StateDict, source: str) -> dict[str, Part]:
             parts[group] = _network(members, source, TITLES[group])
         elif group in TITLES:
             parts[group] = Part(members, source)
+            if group == "appa" and not all(map(LORA_FACTOR.fullmatch, members)):
+                raise CheckpointError(
+                    f"The {TITLES[group]} in '{source}' are damaged: some are no LoRA. Save it again with Save TCAN."
+                )
     if not parts:
         raise CheckpointError(f"The packed file '{source}' holds no part of TCAN: save it again with Save TCAN.")
     vae = {name.removeprefix(VAE_PREFIX): tensor for name, tensor in tensors.items() if name.startswith(VAE_PREFIX)}
     if vae:
+        # the host builds as wide a VAE as the tensors say
+        if not all(max(tensor.shape, default=1) <= VAE_SIDE and tensor.numel() and is_finite(tensor) for tensor in vae.values()):
+            raise CheckpointError(
+                f"The VAE in '{source}' is damaged (a tensor is empty, too large or no numbers): get it again from where it came from."
+            )
         parts["vae"] = Part(vae, source)
     return parts
 
@@ -272,11 +230,12 @@ def load_checkpoint(paths: Iterable[Path], name: str) -> Checkpoint:
     Raises:
         CheckpointError: nothing usable, two files for the same part, or parts that do not fit each other.
     """
+    name = shown(name)
     checkpoint = Checkpoint(name)
     found: dict[str, Part] = {}
     plain_unets: list[Part] = []
     for path in sorted(paths):
-        parts = split_file(read_file(path), path.name)
+        parts = split_file(read_file(path), shown(path.name))
         if set(parts) == {"unet"}:
             plain_unets.append(parts.pop("unet"))
         for key, part in parts.items():
@@ -292,7 +251,7 @@ def load_checkpoint(paths: Iterable[Path], name: str) -> Checkpoint:
     if not found and temporal is None:
         raise CheckpointError(f"'{name}' holds no checkpoint: put the files of one TCAN model into its folder.")
     if prompt is not None:
-        checkpoint.empty_prompt = next(iter(prompt.tensors.values()))
+        checkpoint.empty_prompt = _embedding(prompt)
     for key, part in found.items():
         setattr(checkpoint, key, part)
     if temporal is not None:
@@ -300,6 +259,16 @@ def load_checkpoint(paths: Iterable[Path], name: str) -> Checkpoint:
     _drop_middle(checkpoint)
     _check_widths(checkpoint)
     return checkpoint
+
+
+def _embedding(prompt: Part) -> torch.Tensor:
+    tensor = next(iter(prompt.tensors.values()))
+    if tensor.ndim != 3 or tensor.shape[0] != 1 or not tensor.numel() or not is_finite(tensor):
+        raise CheckpointError(
+            f"The embedding of the empty prompt in '{prompt.source}' is damaged: it is {tensor.dtype} {shown(str(tuple(tensor.shape)))}"
+            " where finite numbers [1, tokens, channels] are expected. Save the file again with Save TCAN."
+        )
+    return tensor
 
 
 def _place_plain_unets(found: dict[str, Part], unets: list[Part], name: str) -> None:

@@ -1,7 +1,8 @@
 """The networks of a checkpoint as models of the host: built on first use, moved, cast and offloaded by its model management."""
 
 import functools
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 
 import comfy.cldm.cldm
 import comfy.controlnet
@@ -12,12 +13,16 @@ import comfy.ops
 import comfy.supported_models
 import comfy.utils
 import torch
+from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from torch import nn
 
 from .appearance import AppearanceUNet
 from .checkpoint import TITLES, Checkpoint, CheckpointError, Part
-from .naming import StateDict, split_temporal, to_host
+from .naming import StateDict, shown, split_temporal, to_host
 from .temporal import TemporalTransformer, sinusoidal_positions
+from .weights_file import is_finite
+
+_TEMPORAL_ATTENTION = re.compile(r"transformer_blocks\.(\d+)\.attention_blocks\.(\d+)\.")
 
 
 class TCANModels:
@@ -32,11 +37,13 @@ class TCANModels:
         """The denoising UNet without LoRA and temporal layers; clone it before patching."""
         part = self.checkpoint.require("unet")
         tensors = to_host(part.tensors, part.architecture)
-        config = comfy.supported_models.SD15(part.architecture.host_config())
+        settings = part.architecture.host_config()
+        _check(lambda: UNetModel(**settings, device="meta"), tensors, part, "unet")
+        config = comfy.supported_models.SD15(settings)
         dtype, cast = _dtypes(tensors)
         config.set_inference_dtype(dtype, cast)
         model = config.get_model(tensors, "", device=_offload_device())
-        _load(model.diffusion_model, tensors, part, "unet")
+        _load(model.diffusion_model, tensors)
         return _patcher(model)
 
     @functools.cached_property
@@ -44,13 +51,12 @@ class TCANModels:
         """The appearance UNet (`AppearanceUNet`)."""
         part = self.checkpoint.require("appearance")
         tensors = to_host(part.tensors, part.architecture)
+        settings = part.architecture.host_config()
+        tensors = _check(lambda: AppearanceUNet(**settings, device="meta"), tensors, part, "appearance")
         dtype, _ = _dtypes(tensors)
         # cast weights at use: the network runs in whatever precision the denoising UNet runs in
-        model = AppearanceUNet(
-            **part.architecture.host_config(), dtype=dtype, device=_offload_device(), operations=comfy.ops.manual_cast
-        )
-        kept = model.state_dict().keys()
-        _load(model, {name: tensor for name, tensor in tensors.items() if name in kept}, part, "appearance")
+        model = AppearanceUNet(**settings, dtype=dtype, device=_offload_device(), operations=comfy.ops.manual_cast)
+        _load(model, tensors)
         return _patcher(model)
 
     @functools.cached_property
@@ -58,17 +64,16 @@ class TCANModels:
         """The frozen ControlNet without temporal layers, as the host's own loader would give it."""
         part = self.checkpoint.require("controlnet")
         tensors = to_host(part.tensors, part.architecture)
+        settings = part.architecture.host_config()
+        settings.pop("out_channels")
+        hint = tensors.get("input_hint_block.0.weight")
+        settings["hint_channels"] = hint.shape[1] if hint is not None and hint.ndim == 4 else 3
+        _check(lambda: comfy.cldm.cldm.ControlNet(**settings, device="meta"), tensors, part, "controlnet")
         dtype, cast = _dtypes(tensors)
-        config = part.architecture.host_config()
-        config.pop("out_channels")
         model = comfy.cldm.cldm.ControlNet(
-            **config,
-            hint_channels=tensors["input_hint_block.0.weight"].shape[1],
-            dtype=dtype,
-            device=_offload_device(),
-            operations=comfy.ops.pick_operations(dtype, cast),
+            **settings, dtype=dtype, device=_offload_device(), operations=comfy.ops.pick_operations(dtype, cast)
         )
-        _load(model, tensors, part, "controlnet")
+        _load(model, tensors)
         return comfy.controlnet.ControlNet(model, load_device=comfy.model_management.get_torch_device(), manual_cast_dtype=cast)
 
     def temporal(self, key: str, layers: Sequence[int]) -> comfy.model_patcher.ModelPatcher | None:
@@ -83,22 +88,23 @@ class TCANModels:
         cache_key = (key, tuple(layers))
         if cache_key not in self._temporal:
             try:
-                model = TemporalLayers(split_temporal(part.tensors, layers))
-            except (ValueError, KeyError, RuntimeError) as error:
-                reason = str(error).strip().splitlines()[-1].strip()
-                raise CheckpointError(f"The {TITLES[key]} in '{part.source}' do not fit: {reason}.") from error
-            self._temporal[cache_key] = _patcher(model)
+                blocks = split_temporal(part.tensors, layers)
+            except ValueError as error:
+                raise CheckpointError(f"The {TITLES[key]} in '{part.source}' do not fit: {error}.") from error
+            self._temporal[cache_key] = _patcher(TemporalLayers(blocks, part, key))
         return self._temporal[cache_key]
 
 
 class TemporalLayers(nn.ModuleDict):
     """The temporal layers of one network, named by the host's block that each follows (``input_4``, ``output_0``)."""
 
-    def __init__(self, blocks: dict[str, StateDict]):
+    def __init__(self, blocks: dict[str, StateDict], part: Part, key: str):
         super().__init__()
-        dtype, _ = _dtypes(next(iter(blocks.values())))
-        for place, tensors in blocks.items():
-            self[place] = _temporal_layer(dict(tensors), dtype)
+        checked = {place: _temporal_layer(dict(tensors), part, key) for place, tensors in blocks.items()}
+        dtype, _ = _dtypes(next(tensors for tensors, _ in checked.values()))
+        for place, (tensors, build) in checked.items():
+            self[place] = build(device=_offload_device(), dtype=dtype)
+            _load(self[place], tensors)
 
     @property
     def max_frames(self) -> int:
@@ -115,28 +121,33 @@ class TemporalLayers(nn.ModuleDict):
                 )
 
 
-def _temporal_layer(tensors: dict[str, torch.Tensor], dtype: torch.dtype) -> TemporalTransformer:
-    channels = tensors["proj_in.weight"].shape[0]
-    blocks = {int(name.split(".")[1]) for name in tensors if name.startswith("transformer_blocks.")}
-    attentions = {int(name.split(".")[3]) for name in tensors if ".attention_blocks." in name}
+def _temporal_layer(tensors: dict[str, torch.Tensor], part: Part, key: str) -> tuple[StateDict, Callable]:
+    """The tensors of one layer, checked and with positions, and what builds it on a device in a dtype."""
+    inputs = tensors.get("proj_in.weight")
+    channels = inputs.shape[0] if inputs is not None and inputs.ndim else 0
+    numbers = {match.groups() for name in tensors if (match := _TEMPORAL_ATTENTION.match(name))}
+    blocks, attentions = ({number[index] for number in numbers} for index in (0, 1))
     positions = [tensor for name, tensor in tensors.items() if name.endswith("pos_encoder.pe")]
-    if not positions:
-        for block in blocks:
-            for attention in attentions:
-                name = f"transformer_blocks.{block}.attention_blocks.{attention}.pos_encoder.pe"
-                tensors[name] = sinusoidal_positions(24, channels)
-    layer = TemporalTransformer(
+    build = functools.partial(
+        TemporalTransformer,
         channels,
         blocks=len(blocks),
         attentions=len(attentions),
-        max_frames=min((tensor.shape[1] for tensor in positions), default=24),
+        max_frames=min((tensor.shape[1] if tensor.ndim > 1 else 0 for tensor in positions), default=24),
         operations=comfy.ops.manual_cast,
         attention=_host_attention,
-        device=_offload_device(),
-        dtype=dtype,
     )
-    layer.load_state_dict(tensors)
-    return layer.eval().requires_grad_(False)
+    if not positions:
+        tables = [f"transformer_blocks.{block}.attention_blocks.{number}.pos_encoder.pe" for block, number in sorted(numbers)]
+        _check(
+            lambda: build(device="meta"), tensors | dict.fromkeys(tables, torch.empty(1, 24, channels, device="meta")), part, key
+        )
+        tensors |= dict.fromkeys(tables, sinusoidal_positions(24, channels))
+    checked = _check(lambda: build(device="meta"), tensors, part, key)
+    if len(tensors) > len(checked):
+        unknown = shown(min(tensors.keys() - checked.keys()))
+        raise CheckpointError(f"The {TITLES[key]} in '{part.source}' cannot be used: no motion module of SD1.x has {unknown}.")
+    return checked, build
 
 
 def _host_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, heads: int) -> torch.Tensor:
@@ -176,19 +187,37 @@ def _dtypes(tensors: StateDict):
     return stored, management.unet_manual_cast(stored, device, list(supported))
 
 
-def _load(model: nn.Module, tensors: StateDict, part: Part, key: str) -> None:
-    """Fill a network, or say in one sentence what the file lacks."""
-    expected = model.state_dict()
+def _check(build: Callable[[], nn.Module], tensors: StateDict, part: Part, key: str) -> dict[str, torch.Tensor]:
+    """The tensors that a network needs; compared with it without memory, before a file's word is taken for how large it is.
+
+    Args:
+        build: makes the network on the ``meta`` device.
+
+    Raises:
+        CheckpointError: in one sentence, what the file lacks.
+    """
+
+    def refuse(reason: str) -> CheckpointError:
+        return CheckpointError(f"The {TITLES[key]} in '{part.source}' cannot be used: {reason}.")
+
+    try:
+        expected = build().state_dict()
+    except Exception as error:  # whatever torch says to sides that no network has
+        reason = shown(str(error).strip().partition("\n")[0])
+        raise refuse(f"no SD1.x network has tensors of such shapes ({reason}), choose another checkpoint") from error
     missing = sorted(expected.keys() - tensors.keys())
     if missing:
-        raise CheckpointError(
-            f"The {TITLES[key]} in '{part.source}' is incomplete: {len(missing)} tensors are missing ({missing[0]}, …)."
-        )
-    wrong = [name for name in expected if expected[name].shape != tensors[name].shape]
-    if wrong:
-        raise CheckpointError(
-            f"The {TITLES[key]} in '{part.source}' has an unknown shape: {wrong[0]} is {tuple(tensors[wrong[0]].shape)} where"
-            f" {tuple(expected[wrong[0]].shape)} is expected."
-        )
-    model.load_state_dict({name: tensors[name] for name in expected})
+        raise refuse(f"the file is incomplete: {len(missing)} tensors are missing ({missing[0]}, …), get it again")
+    for name, tensor in expected.items():
+        ours = tensors[name]
+        if ours.shape != tensor.shape:
+            found = shown(str(tuple(ours.shape)))
+            raise refuse(f"{name} is {found} where {tuple(tensor.shape)} is expected, choose another checkpoint")
+        if not ours.is_meta and not is_finite(ours):
+            raise refuse(f"{name} has values that are no numbers (NaN, infinite or {ours.dtype}), get the file again")
+    return {name: tensors[name] for name in expected}
+
+
+def _load(model: nn.Module, tensors: StateDict) -> None:
+    model.load_state_dict({name: tensors[name] for name in model.state_dict()})
     model.eval().requires_grad_(False)

@@ -1,41 +1,63 @@
 """Files under ``models/tcan``: what can be chosen, and where a packed file is saved."""
 
+import contextlib
 import filecmp
 import os
 import re
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import folder_paths
 
-from .checkpoint import SUFFIXES, Checkpoint, CheckpointError, pack
+from .checkpoint import Checkpoint, pack
+from .naming import shown
+from .weights_file import SUFFIXES, CheckpointError
 
 KIND = "tcan"
+DEEPEST = 16  # folders within folders
+_DEVICE = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\.|$)")  # names that Windows keeps for itself
 
 
 def choices() -> list[str]:
     """Each checkpoint file, and each folder that holds some, by its path under ``models/tcan`` (with ``/`` on every system)."""
-    files = [name.replace(os.sep, "/") for name in folder_paths.get_filename_list(KIND)]
+    files = {path.relative_to(root).as_posix() for root in _roots() for path in _files_below(root, ())}
     folders = {name.rpartition("/")[0] for name in files} - {""}
     return sorted(folders) + sorted(files)
 
 
+def _files_below(folder: Path, around: tuple[str, ...]) -> Iterator[Path]:
+    """Checkpoint files, also behind links, but never through a link to one of the folders around it, which would not end."""
+    real = os.path.realpath(folder)
+    if real in around or len(around) > DEEPEST:
+        return
+    try:
+        inside = sorted(folder.iterdir())
+        folders = [path for path in inside if path.is_dir()]
+    except OSError:  # gone, or not ours to read
+        return
+    yield from (path for path in inside if path.suffix.lower() in SUFFIXES and path not in folders)
+    for path in folders:
+        yield from _files_below(path, (*around, real))
+
+
 def files_of(choice: str) -> list[Path]:
-    """The files of a choice.
+    """The files of a choice. Links that the user laid in a model folder may lead out of it; names may not.
 
     Raises:
         CheckpointError: nothing of that name under the model folders.
     """
-    for root in _roots():
-        path = (root / choice).resolve()
-        if not path.is_relative_to(root.resolve()) and not _is_listed(choice):
-            continue
-        if path.is_file() and path.suffix.lower() in SUFFIXES:
-            return [path]
-        if path.is_dir():
-            return sorted(file for file in path.iterdir() if file.is_file() and file.suffix.lower() in SUFFIXES)
+    # the very name that `choices` would give: no "..", no drive, no root, no empty part
+    plain = "\0" not in choice and ".." not in choice.split("/") and Path(choice).parts == tuple(choice.split("/"))
+    for root in _roots() if plain and not Path(choice).drive else ():
+        path = root / choice
+        with contextlib.suppress(OSError):  # a name that no file can have, a folder that is not ours to read
+            if path.is_file() and path.suffix.lower() in SUFFIXES:
+                return [path]
+            if path.is_dir():
+                return sorted(file for file in path.iterdir() if file.is_file() and file.suffix.lower() in SUFFIXES)
     raise CheckpointError(
-        f"There is no TCAN checkpoint '{choice}': put its files into {_roots()[0]} and refresh the list of checkpoints."
+        f"There is no TCAN checkpoint '{shown(choice)}': put its files into {_roots()[0]} and refresh the list of checkpoints."
     )
 
 
@@ -53,22 +75,32 @@ def save(checkpoint: Checkpoint, filename: str) -> Path:
     Raises:
         CheckpointError: a name that is none, or that is taken.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     name = filename.strip().removesuffix(".safetensors")
-    if not re.fullmatch(r"[\w\-. \[\]=+()]+", name) or name.startswith("."):
+    if not re.fullmatch(r"[\w\-. \[\]=+()]+", name) or name.startswith(".") or _DEVICE.match(name):
         raise CheckpointError(
-            f"'{filename}' cannot be the name of a file in models/tcan: use letters, digits, spaces, '-', '_' and '.'."
+            f"'{shown(filename)}' cannot be the name of a file in models/tcan: use letters, digits, spaces, '-', '_' and '.'."
         )
+    if len(os.fsencode(name)) > 200:
+        raise CheckpointError(f"'{shown(filename)}' is too long for the name of a file: use at most 200 letters.")
     root = _roots()[0]
-    root.mkdir(parents=True, exist_ok=True)
     target = root / f"{name}.safetensors"
-    handle, scratch = tempfile.mkstemp(dir=root, suffix=".part")
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        handle, scratch = tempfile.mkstemp(dir=root, suffix=".part")
+    except OSError as error:
+        raise CheckpointError(f"No file can be written into {root} ({error.strerror}): allow ComfyUI to write there.") from error
     os.close(handle)
     try:
-        save_file(pack(checkpoint), scratch, metadata={"format": "pt"})
+        try:
+            save_file(pack(checkpoint), scratch, metadata={"format": "pt"})
+        except (OSError, SafetensorError) as error:
+            reason = shown(str(error).strip())
+            raise CheckpointError(f"'{target.name}' could not be written ({reason}): make room on the disk of {root}.") from error
         if target.exists() and not filecmp.cmp(scratch, target, shallow=False):
-            raise CheckpointError(f"models/tcan/{target.name} exists and holds something else: choose another filename.")
+            raise CheckpointError(f"The file models/tcan/{target.name} exists and holds something else: choose another filename.")
         os.replace(scratch, target)
     finally:
         Path(scratch).unlink(missing_ok=True)
@@ -77,8 +109,3 @@ def save(checkpoint: Checkpoint, filename: str) -> Path:
 
 def _roots() -> list[Path]:
     return [Path(path) for path in folder_paths.get_folder_paths(KIND)]
-
-
-def _is_listed(choice: str) -> bool:
-    """Links that the user laid inside the folder may lead out of it; names that somebody typed may not."""
-    return choice in choices() and ".." not in choice.split("/")

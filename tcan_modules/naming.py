@@ -15,6 +15,7 @@ import torch
 StateDict = Mapping[str, torch.Tensor]
 
 HEADS = 8  # attention heads of every SD1.x layer; the shapes do not tell
+MOST = 32  # levels, layers of a level, transformer blocks of a layer: more is no SD1.x network, and could take forever to read
 
 _RESNET = {
     "norm1": "in_layers.0",
@@ -33,8 +34,10 @@ _STEM = {
     "controlnet_mid_block": "middle_block_out.0",
     "controlnet_cond_embedding.conv_in": "input_hint_block.0",
 }
-_BLOCK = re.compile(r"(down_blocks|up_blocks)\.(\d+)\.(resnets|attentions|motion_modules|downsamplers|upsamplers)\.(\d+)\.(.+)")
-_MIDDLE = re.compile(r"mid_block\.(resnets|attentions)\.(\d+)\.(.+)")
+_BLOCK = re.compile(
+    r"(down_blocks|up_blocks)\.(\d{1,9})\.(resnets|attentions|motion_modules|downsamplers|upsamplers)\.(\d{1,9})\.(.+)"
+)
+_MIDDLE = re.compile(r"mid_block\.(resnets|attentions)\.(\d{1,9})\.(.+)")
 
 
 class ChannelMultiple(Fraction):
@@ -94,6 +97,26 @@ class Architecture:
         }
 
 
+def shown(text: str, length: int = 80) -> str:
+    """A stranger's name as part of a sentence: printable, and not longer than a line."""
+    text = "".join(letter if letter.isprintable() else "?" for letter in text[: length + 1])
+    return text if len(text) <= length else f"{text[:length]}…"
+
+
+def side(state: StateDict, name: str, axis: int) -> int:
+    """The length of one side of a tensor.
+
+    Raises:
+        ValueError: there is no such tensor, or it has no such side.
+    """
+    if name not in state:
+        raise ValueError(f"the tensor {shown(name)} is missing")
+    shape = tuple(state[name].shape)
+    if len(shape) <= axis or shape[axis] == 0:
+        raise ValueError(f"the tensor {shown(name)} has the impossible shape {shown(str(shape))}")
+    return shape[axis]
+
+
 def input_block(layers: Sequence[int], level: int, index: int) -> int:
     """Number of the host's input block for resnet ``index`` of a level; ``index == layers[level]`` is the downsampler."""
     return 1 + sum(count + 1 for count in layers[:level]) + index
@@ -106,13 +129,14 @@ def output_block(layers: Sequence[int], block: int, index: int) -> int:
 
 def _indices(names: Iterable[str], pattern: str) -> set[int]:
     regex = re.compile(pattern)
-    return {int(match[1]) for name in names if (match := regex.match(name))}
+    return {int(match[1][:9]) for name in names if (match := regex.match(name))}
 
 
 def _count(names: Iterable[str], pattern: str) -> int:
     found = _indices(names, pattern)
-    if found != set(range(len(found))):
-        raise ValueError(f"the tensors {pattern!r} are not numbered without gaps: {sorted(found)}")
+    if found != set(range(len(found))) or len(found) > MOST:
+        names = pattern.replace(r"(\d+)", "N").replace("\\", "").rstrip(".")
+        raise ValueError(f"its layers {names} are not numbered without gaps from 0 to at most {MOST - 1}")
     return len(found)
 
 
@@ -130,8 +154,7 @@ def read_architecture(state: StateDict) -> Architecture:
     if any(name.startswith(("add_embedding.", "class_embedding.")) for name in names):
         raise ValueError("it is an SDXL network, and TCAN works with SD1.x networks")
     for name in ("conv_in.weight", "time_embedding.linear_1.weight", "mid_block.resnets.0.conv1.weight"):
-        if name not in state:
-            raise ValueError(f"the tensor {name} is missing")
+        side(state, name, 0)
     levels = _count(names, r"down_blocks\.(\d+)\.resnets\.")
     layers = tuple(_count(names, rf"down_blocks\.{level}\.resnets\.(\d+)\.conv1\.weight") for level in range(levels))
     if not levels or not all(layers):
@@ -142,16 +165,15 @@ def read_architecture(state: StateDict) -> Architecture:
     projection = next((state[name] for name in names if name.endswith("attentions.0.proj_in.weight")), None)
     if projection is not None and projection.ndim == 2:
         raise ValueError("it is an SD2.x network (linear projections around its attention), and TCAN works with SD1.x networks")
-    head = state.get("conv_out.weight")
     return Architecture(
-        in_channels=state["conv_in.weight"].shape[1],
-        out_channels=head.shape[0] if head is not None else 4,
-        block_channels=tuple(state[f"down_blocks.{level}.resnets.0.conv1.weight"].shape[0] for level in range(levels)),
+        in_channels=side(state, "conv_in.weight", 1),
+        out_channels=side(state, "conv_out.weight", 0) if "conv_out.weight" in state else 4,
+        block_channels=tuple(side(state, f"down_blocks.{level}.resnets.0.conv1.weight", 0) for level in range(levels)),
         layers=layers,
         depth_down=tuple(_depths(names, rf"down_blocks\.{level}", count) for level, count in enumerate(layers)),
         depth_middle=_count(names, r"mid_block\.attentions\.0\.transformer_blocks\.(\d+)\."),
         depth_up=tuple(_depths(names, rf"up_blocks\.{block}", count + 1) for block, count in enumerate(layers[::-1])),
-        context_dim=state[context[0]].shape[1],
+        context_dim=side(state, context[0], 1),
     )
 
 
@@ -170,9 +192,9 @@ def host_name(name: str, architecture: Architecture, hint_layers: int = 0) -> st
         return _resnet(f"middle_block.{2 * index}", rest)
     if match := _BLOCK.fullmatch(name):
         return _block_name(match, architecture)
-    if match := re.fullmatch(r"controlnet_down_blocks\.(\d+)\.(.+)", name):
+    if match := re.fullmatch(r"controlnet_down_blocks\.(\d{1,9})\.(.+)", name):
         return f"zero_convs.{match[1]}.0.{match[2]}"
-    if match := re.fullmatch(r"controlnet_cond_embedding\.blocks\.(\d+)\.(.+)", name):
+    if match := re.fullmatch(r"controlnet_cond_embedding\.blocks\.(\d{1,9})\.(.+)", name):
         return f"input_hint_block.{2 * int(match[1]) + 2}.{match[2]}"
     if path == "controlnet_cond_embedding.conv_out":
         return f"input_hint_block.{2 * hint_layers + 2}.{leaf}"
@@ -187,6 +209,8 @@ def _resnet(prefix: str, rest: str) -> str | None:
 def _block_name(match: re.Match, architecture: Architecture) -> str | None:
     side, block, kind, index, rest = match[1], int(match[2]), match[3], int(match[4]), match[5]
     layers = architecture.layers
+    if block >= len(layers) or index >= layers[block if side == "down_blocks" else -1 - block] + (side == "up_blocks"):
+        return None
     if kind == "downsamplers":
         return f"input_blocks.{input_block(layers, block, layers[block])}.0.op.{rest.removeprefix('conv.')}"
     if kind == "upsamplers":
@@ -222,11 +246,11 @@ def split_temporal(state: StateDict, layers: Sequence[int]) -> dict[str, dict[st
     for name, tensor in state.items():
         match = _BLOCK.fullmatch(name)
         if match is None or match[3] != "motion_modules":
-            raise ValueError(f"{name} is no temporal layer")
+            raise ValueError(f"{shown(name)} is no temporal layer")
         block, index, rest = int(match[2]), int(match[4]), match[5].removeprefix("temporal_transformer.")
         down = match[1] == "down_blocks"
         if block >= len(layers) or index >= (layers[block] if down else layers[::-1][block] + 1):
-            raise ValueError(f"the network has no block for {name.partition('.temporal_transformer')[0]}")
+            raise ValueError(f"the network has no block for {shown(name.partition('.temporal_transformer')[0])}")
         place = f"input_{input_block(layers, block, index)}" if down else f"output_{output_block(layers, block, index)}"
         blocks.setdefault(place, {})[rest] = tensor
     return blocks

@@ -1,0 +1,138 @@
+"""Files of strangers to tensors: no code of theirs is run, and no more memory is taken than the file is large.
+
+Safetensors and ``torch.load(weights_only=True)`` keep code out. What both still allow are small files that ask for much memory: a
+header or pickle of nothing but empty tensors and lists, a compressed zip, a call of ``bytearray(10**11)``, a view of one number as
+10**12. These are refused before or right after reading.
+"""
+
+import pickle
+import pickletools
+import re
+import zipfile
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+
+import torch
+
+from .log import log
+from .naming import shown
+
+SUFFIXES = (".safetensors", ".ckpt")
+DIRECTORY = 2 << 20  # bytes that may describe the tensors of a file: 10,000 of them, four times what SD1.x models have
+
+# what torch.save writes of a state dict; weights_only allows more, some of which can be called to take memory
+_GLOBAL = re.compile(
+    r"collections OrderedDict|torch\._utils _rebuild_(?:tensor_v2|tensor_v3|parameter)|torch(?:\.storage)? \w+Storage"
+    r"|torch (?:Size|device|b?float\d+\w*|u?int\d+|bool)|torch\.nn\.parameter Parameter"
+)
+
+
+class CheckpointError(ValueError):
+    """A file that cannot be used, in one sentence for the person who chose it."""
+
+
+def read_file(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a ``.safetensors`` or ``.ckpt`` file, memory-mapped where the format allows; pickles are read weights-only.
+
+    Raises:
+        CheckpointError: a damaged file, a file of another kind, or a pickle that would have to run code.
+    """
+    name = shown(path.name)
+    try:
+        tensors = _read_safetensors(path) if path.suffix.lower() == ".safetensors" else _plain_tensors(_read_pickle(path))
+        size = path.stat().st_size
+    except FileNotFoundError:
+        raise CheckpointError(f"The file '{name}' is gone: refresh the list of checkpoints and choose again.") from None
+    except PermissionError:
+        raise CheckpointError(f"The file '{name}' may not be read by ComfyUI: change its permissions.") from None
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"The file '{name}' is no plain file of weights (it is not a checkpoint, or it carries code, which is never run):"
+            " get it again from where it came from."
+        ) from error
+    except Exception as error:
+        log.debug("reading %s: %s", path, error)
+        raise CheckpointError(f"The file '{name}' is damaged or incomplete: get it again from where it came from.") from error
+    # twice, as tensors may share their numbers
+    if sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()) > 2 * size:
+        raise CheckpointError(
+            f"The file '{name}' is damaged: its tensors would be larger than the file itself. Get it again from where it came from."
+        )
+    return tensors
+
+
+def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
+    from safetensors import safe_open
+
+    with open(path, "rb") as file:
+        if int.from_bytes(file.read(8), "little") > DIRECTORY:
+            raise ValueError("the header is too large")
+    with safe_open(path, framework="pt", device="cpu") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+
+
+def _read_pickle(path: Path):
+    with open(path, "rb") as file:
+        start = file.read(DIRECTORY)
+    # torch.save writes a zip, which can be mapped into memory; before version 1.6 it wrote pickles, then the numbers
+    is_zip = start.startswith(b"PK")
+    if not is_zip and not start.startswith(b"\x80"):
+        raise pickle.UnpicklingError("neither a zip nor a pickle")
+    if is_zip:
+        for description in _zip_pickles(path):
+            _check_globals(BytesIO(description))
+    else:
+        stream = BytesIO(start)
+        for _ in range(5):  # a magic number, the protocol, the system, the tensors, the order of their numbers
+            _check_globals(stream)
+    return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
+
+
+def _zip_pickles(path: Path) -> Iterator[bytes]:
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        # torch.save compresses nothing
+        if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+            raise ValueError("the zip is compressed")
+        if sum(member.file_size for member in members) > path.stat().st_size:
+            raise ValueError("members of the zip overlap")
+        for member in members:
+            # the C++ reader does not tell capital letters apart
+            if member.filename.lower().endswith(".pkl"):
+                if member.file_size > DIRECTORY:
+                    raise ValueError("the pickle is too large")
+                yield archive.read(member)
+
+
+def _check_globals(stream: BytesIO) -> None:
+    for opcode, argument, _ in pickletools.genops(stream):
+        if opcode.name in ("STACK_GLOBAL", "INST") or (opcode.name == "GLOBAL" and not _GLOBAL.fullmatch(argument)):
+            raise pickle.UnpicklingError(f"it names {argument}")
+
+
+def _plain_tensors(content) -> dict[str, torch.Tensor]:
+    """Unwrap ``{"state_dict": …}``, drop what is no tensor (step counters), take off what a pickle may put onto a tensor."""
+    for _ in range(3):  # and no further: a dictionary can hold itself
+        if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
+            content = content["state_dict"]
+    if not isinstance(content, dict):
+        return {}
+    tensors = {
+        name: torch.Tensor.detach(value)
+        for name, value in content.items()
+        if isinstance(name, str) and isinstance(value, torch.Tensor)
+    }
+    if any(tensor.layout != torch.strided or tensor.is_quantized or tensor.device.type != "cpu" for tensor in tensors.values()):
+        raise ValueError("a tensor is no plain array")
+    return tensors
+
+
+def is_finite(tensor: torch.Tensor) -> bool:
+    """Whether these are floating-point numbers without NaN and infinity; one pass and no copy (but for eight-bit numbers)."""
+    if not tensor.is_floating_point():
+        return False
+    if not tensor.numel():
+        return True
+    tensor = tensor.float() if tensor.element_size() == 1 else tensor
+    return all(bound.isfinite() for bound in tensor.aminmax())

@@ -1,0 +1,167 @@
+"""Strangers' files: refused in a sentence, without their code being run, in no more memory than they deserve."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tcan_modules.checkpoint import CheckpointError, load_checkpoint
+from tests.strangers import assert_sentence, bombs, damaged, safetensors_file, saved, zip_file
+
+EXAMPLES = int(os.environ.get("STRANGERS_EXAMPLES", "150"))
+FUZZ = settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    derandomize="STRANGERS_EXAMPLES" not in os.environ,
+    suppress_health_check=list(HealthCheck),
+)
+
+
+def load(path: Path):
+    """The checkpoint, or None where it is refused in a sentence; whatever else comes of the file is raised."""
+    try:
+        return load_checkpoint([path], path.name)
+    except CheckpointError as error:
+        assert_sentence(error)
+        return None
+
+
+@pytest.mark.parametrize("name", damaged())
+def test_damaged_files(tmp_path, capsys, name):
+    (tmp_path / name).write_bytes(damaged()[name])
+    assert load(tmp_path / name) is None
+    assert "CODE RAN" not in capsys.readouterr().out
+
+
+BOMB_SQUAD = """
+import resource, sys
+from pathlib import Path
+import torch
+from tests.strangers import MANY, assert_sentence
+from tcan_modules.checkpoint import CheckpointError, load_checkpoint
+resource.setrlimit(resource.RLIMIT_AS, (16 << 30, 16 << 30))
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << (0 if sys.platform == "darwin" else 10)
+before = peak()
+for path in sorted(Path(sys.argv[1]).iterdir()):
+    try:
+        load_checkpoint([path], path.name)
+        print(path.name, "was taken")
+    except CheckpointError as error:
+        assert_sentence(error)
+    grown = peak() - before
+    if grown > MANY // 3:
+        print(path.name, "took", grown >> 20, "MB")
+print("done,", (peak() - before) >> 20, "MB in all")
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows does not limit a process by itself")
+def test_bombs(tmp_path):
+    """In a process of its own, whose highest memory ever is what counts."""
+    for name, content in bombs().items():
+        assert len(content) <= 17 << 20
+        (tmp_path / name).write_bytes(content)
+    result = subprocess.run([sys.executable, "-c", BOMB_SQUAD, tmp_path], capture_output=True, text=True)
+    assert result.stdout.startswith("done"), result.stdout + result.stderr
+
+
+TENSORS = {"conv_in.weight": torch.ones(4, 4), "up_blocks.0.resnets.0.conv1.weight": torch.zeros(2, dtype=torch.float16)}
+WHOLE = {
+    "a.safetensors": safetensors_file(
+        {
+            "conv_in.weight": {"dtype": "F32", "shape": [4, 4], "data_offsets": [0, 64]},
+            "up_blocks.0.x": {"dtype": "F16", "shape": [2], "data_offsets": [64, 68]},
+        },
+        bytes(68),
+    ),
+    "a.ckpt": saved(TENSORS),
+    "old.ckpt": saved(TENSORS, _use_new_zipfile_serialization=False),
+}
+
+
+@st.composite
+def mutated(draw) -> tuple[str, bytes]:
+    """A good file with bytes flipped, cut out, doubled or put in."""
+    name = draw(st.sampled_from(sorted(WHOLE)))
+    content = bytearray(WHOLE[name])
+    for _ in range(draw(st.integers(1, 4))):
+        at = draw(st.integers(0, max(0, len(content) - 1)))
+        length = draw(st.integers(1, 40))
+        match draw(st.sampled_from(["flip", "set", "cut", "end", "double", "insert", "number"])):
+            case "flip":
+                content[at : at + 1] = bytes([content[at] ^ 1 << draw(st.integers(0, 7))]) if content else b""
+            case "set":
+                content[at : at + 1] = draw(st.binary(min_size=1, max_size=1))
+            case "cut":
+                del content[at : at + length]
+            case "end":
+                del content[at:]
+            case "double":
+                content[at:at] = content[at : at + length]
+            case "insert":
+                content[at:at] = draw(st.binary(max_size=40))
+            case "number":
+                content[at : at + 8] = draw(st.sampled_from([0, 1, 2**31, 2**32 - 1, 2**63, 2**64 - 1])).to_bytes(8, "little")
+    return name, bytes(content)
+
+
+@FUZZ
+@given(mutated())
+def test_mutated_bytes(tmp_path_factory, case):
+    name, content = case
+    path = tmp_path_factory.getbasetemp() / f"mutated_{name}"
+    path.write_bytes(content)
+    assert load(path) is None  # none of these is a whole network
+
+
+GLOBALS = (
+    "posix\nsystem",
+    "__builtin__\nexec",
+    "__builtin__\nbytearray",
+    "builtins\ngetattr",
+    "_codecs\nencode",
+    "torch\nload",
+    "torch\nFloatTensor",
+    "torch\nFloatStorage",
+    "torch._utils\n_rebuild_tensor_v2",
+    "torch._utils\n_rebuild_parameter",
+    "torch._utils\n_rebuild_from_type_v2",
+    "torch._tensor\n_rebuild_from_type_v2",
+    "torch.nn.parameter\nParameter",
+    "torch\nSize",
+    "torch\ndevice",
+    "torch\nfloat16",
+    "collections\nOrderedDict",
+)
+WORDS = ("state_dict", "conv_in.weight", "storage", "0", "cpu", "touch RAN", "open('RAN','w')", "a" * 300)
+OPERATIONS = st.one_of(
+    st.sampled_from(GLOBALS).map(lambda name: b"c" + name.encode() + b"\n"),
+    st.sampled_from(WORDS).map(lambda word: b"X" + len(word).to_bytes(4, "little") + word.encode()),
+    st.integers(-2, 2**31 - 1).map(lambda number: b"J" + number.to_bytes(4, "little", signed=True)),
+    st.sampled_from(
+        [b"}", b"]", b")", b"(", b"t", b"\x85", b"\x86", b"\x87", b"R", b"b", b"s", b"u", b"a", b"e", b"Q", b"N", b"\x89"]
+    ),
+    st.sampled_from([b"q\x00", b"h\x00", b"\x81", b"0", b"\x93", b"iposix\nsystem\n", b"P0\n", b"\x8a\x08" + b"\xff" * 8]),
+)
+
+
+@FUZZ
+@given(st.lists(OPERATIONS, max_size=30), st.booleans())
+def test_any_pickle(tmp_path_factory, operations, in_zip):
+    """Operations in any order, as no pickler would write them."""
+    folder = tmp_path_factory.getbasetemp() / "pickles"
+    folder.mkdir(exist_ok=True)
+    path, content = folder / "any.ckpt", b"\x80\x02" + b"".join(operations) + b"."
+    path.write_bytes(zip_file(content) if in_zip else content)
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        assert load(path) is None
+    finally:
+        os.chdir(before)
+    assert not (folder / "RAN").exists()
