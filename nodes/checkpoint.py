@@ -48,7 +48,7 @@ class TCANLoad(io.ComfyNode):
         from ..tcan_modules.host_models import TCANModels
 
         loaded = load_checkpoint(model_folder.files_of(checkpoint), checkpoint)
-        log.info("%s: %s", checkpoint, "; ".join(loaded.describe()))
+        log.info("%s: %s", loaded.name, "; ".join(loaded.describe()))
         return io.NodeOutput(TCANModels(loaded), _empty_prompt(loaded))
 
 

@@ -186,3 +186,24 @@ def test_edited_tensors(loader, good, case):
             )
         else:
             loader({kind: tensors}, patch)
+
+
+@pytest.mark.parametrize(
+    "vae",
+    [
+        {"decoder.conv_in.weight": torch.zeros(4, 4)},
+        {"decoder.conv_in.weight": torch.zeros(512, 0, 3, 3)},
+        {"decoder.conv_in.weight": torch.zeros(1, 5000, 1, 1)},
+        {"decoder.conv_in.weight": torch.full((512, 4, 3, 3), float("nan"))},
+        {"taesd_decoder.1.weight": torch.zeros(())},
+        {"taesd_decoder.1.weight": torch.zeros(64, 4, 3, 3, dtype=torch.int8)},
+        {"something": torch.zeros(4)},
+    ],
+)
+def test_a_vae_that_is_none(host, loader, good, vae, monkeypatch):
+    tensors = good["packed"] | {f"first_stage_model.{name}": tensor for name, tensor in vae.items()}
+    monkeypatch.setattr(loader.checkpoint, "read_file", lambda path: tensors)
+    with pytest.raises(ValueError) as caught:
+        loaded = loader.checkpoint.load_checkpoint([Path("packed.safetensors")], "packed")
+        host.node("TCANVAE")(tcan=loader.models.TCANModels(loaded))
+    assert_sentence(caught.value)
