@@ -91,6 +91,8 @@ def _read_pickle(path: Path):
 
 def _zip_pickles(path: Path) -> Iterator[bytes]:
     with zipfile.ZipFile(path) as archive:
+        if archive.start_dir != _directory_of(path):
+            raise ValueError("the zip has more than one directory")
         members = archive.infolist()
         # torch.save compresses nothing
         if any(member.compress_type != zipfile.ZIP_STORED for member in members):
@@ -103,6 +105,22 @@ def _zip_pickles(path: Path) -> Iterator[bytes]:
                 if member.file_size > DIRECTORY:
                     raise ValueError("the pickle is too large")
                 yield archive.read(member)
+
+
+def _directory_of(path: Path) -> int:
+    """Where a zip that ends as torch.save ends it has its directory: there, Python and torch's own reader see the same members."""
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        file.seek(max(0, size - 98))
+        tail = file.read().rjust(98, b"\0")
+    record, locator, end = tail[:56], tail[56:76], tail[76:]
+    if end[:4] != b"PK\5\6":
+        raise ValueError("something follows the zip")
+    if locator[:4] != b"PK\6\7":
+        return int.from_bytes(end[16:20], "little")
+    if int.from_bytes(locator[8:16], "little") != size - 98:
+        raise ValueError("the zip has more than one end")
+    return int.from_bytes(record[48:56], "little")
 
 
 def _check_globals(stream: BytesIO) -> None:

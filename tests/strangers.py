@@ -131,6 +131,8 @@ def damaged() -> dict[str, bytes]:
         "no_json.safetensors": safetensors_file(b"\xff\xfe{}"),
         "cut.ckpt": whole[:-30],
         "head.ckpt": whole[:300],
+        "two_zips.ckpt": zip_file(tensor_pickle((4, 4), (4, 1))) + zip_file(tensor_pickle((4, 4), (4, 1))),
+        "comment.ckpt": whole[:-2] + b"\x04\x00more",
         "tail.ckpt": b"PK" + whole[300:],
         "sizes.ckpt": zip_file(tensor_pickle((-4, 4), (4, 1))),
         "strides.ckpt": zip_file(tensor_pickle((4, 4), (-4, 1))),
