@@ -15,13 +15,14 @@ PICTURES = "the host's pictures and masks are float32 in main memory, and numpy 
 ALLOWED = {
     ("nodes/checkpoint.py", "float"): "the host's conditioning is float32",
     ("tcan_modules/animate.py", "float"): "timesteps are float32, as the host gives them to its UNet",
-    ("tcan_modules/checkpoint.py", "cpu"): "files are read into main memory; the host moves what it uses",
     ("tcan_modules/frame_norm.py", "float"): "statistics need 32 bits in any precision",
     ("tcan_modules/temperature.py", "cpu"): PICTURES,
     ("tcan_modules/temperature.py", "float"): PICTURES,
     ("tcan_modules/reference_weights.py", "float"): PICTURES,
     ("tcan_modules/temperature_preview.py", "cpu"): PICTURES,
     ("tcan_modules/temperature_preview.py", "float"): PICTURES,
+    ("tcan_modules/weights_file.py", "cpu"): "files are read into main memory; the host moves what it uses",
+    ("tcan_modules/weights_file.py", "float"): "torch finds the bounds of eight-bit numbers in no other",
     ("tcan_modules/pose/draw.py", "float32"): PICTURES,
     ("tcan_modules/pose/preview.py", "cpu"): PICTURES,
     ("tcan_modules/pose/detectors/__init__.py", "cpu"): PICTURES
