@@ -10,10 +10,14 @@ from tests.graph_error import GraphInterrupted
 
 @pytest.mark.parametrize("stage", NETWORKS)
 def test_cancel_while_a_network_computes(scene, clean, untouched, stage):
-    """No window is finished any more: the host's layers look for a cancel themselves, and so do those of ours."""
+    """No window is finished any more: the host's layers look for a cancel themselves, and so do those of ours. An older host (0.3.64)
+    looks for it between windows alone, so the window under way ends."""
+    import comfy.ops
+
     with counted(scene) as finished, at(scene, stage, scene.host.interrupt), pytest.raises(GraphInterrupted):
         run(scene)
-    assert len(finished) == (1 if stage == "second window" else 0)
+    earlier, under_way = int(stage == "second window"), int(not hasattr(comfy.ops, "run_every_op"))
+    assert len(finished) == earlier + under_way
     untouched.check()
     assert torch.equal(run(scene), clean)
 
