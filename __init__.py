@@ -26,9 +26,20 @@ folder_paths.folder_names_and_paths["tcan"] = (
 class TCANExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         # imported here, so that a broken dependency of one node is reported by the host and nothing is loaded twice
-        from .nodes import appearance, apply, checkpoint, control, multidiffusion, pose_detect, pose_draw, pose_retarget, ptm
+        from .nodes import (
+            appearance,
+            apply,
+            checkpoint,
+            control,
+            multidiffusion,
+            pose_detect,
+            pose_draw,
+            pose_retarget,
+            ptm,
+            speed,
+        )
 
-        steps = (checkpoint, pose_detect, pose_retarget, pose_draw, appearance, apply, control, ptm, multidiffusion)
+        steps = (checkpoint, pose_detect, pose_retarget, pose_draw, appearance, apply, control, ptm, speed, multidiffusion)
         return [node for step in steps for node in step.NODES]
 
 

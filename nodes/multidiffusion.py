@@ -138,9 +138,12 @@ class TCANMultiDiffusionSampler(io.ComfyNode):
                 io.Boolean.Input("add_noise", default=True, tooltip="Switch it off when the latents are noisy already."),
                 io.Combo.Input(
                     "noise_mode",
-                    options=["repeat_window", "independent"],
+                    options=["repeat_window", "independent", "free_noise"],
                     default="repeat_window",
-                    tooltip="'repeat_window' repeats the noise of one window over the video, as the authors do; 'independent' does not.",
+                    tooltip=(
+                        "'repeat_window' repeats the noise of one window over the video, as the authors do; 'independent' does not;"
+                        " 'free_noise' repeats it shuffled, so that a long video does not repeat its movements. All cost the same."
+                    ),
                 ),
             ],
             outputs=[
@@ -178,8 +181,9 @@ class TCANMultiDiffusionSampler(io.ComfyNode):
         sigmas = multidiffusion.schedule(windowed, sampler_name, scheduler, steps, denoise)
         noise = None
         if add_noise:
-            repeat = window_length if noise_mode == "repeat_window" else None
-            noise = multidiffusion.initial_noise(latents, seed, repeat, latent_image.get("batch_index"))
+            repeat = None if noise_mode == "independent" else window_length
+            shuffle = window_length - window_overlap if noise_mode == "free_noise" else None
+            noise = multidiffusion.initial_noise(latents, seed, repeat, latent_image.get("batch_index"), shuffle)
         samples = multidiffusion.sample(
             windowed,
             positive,

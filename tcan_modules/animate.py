@@ -14,6 +14,7 @@ from . import injection
 from .appa import add_appa
 from .appearance import Appearance, AppearanceUNet, Block, Features, meeting_blocks
 from .host_models import TCANModels, TemporalLayers, block_channels
+from .reuse import run_of
 from .temperature import TemperatureMaps
 from .windows import window_frames
 
@@ -122,6 +123,7 @@ class _Animation:
     def __init__(self, layers: TemporalLayers | None, kept: _KeptTokens | None, ptm: TemperatureMaps | None):
         self.layers, self.kept, self.ptm = layers, kept, ptm
         self.guider = None  # of the sampling run that is under way
+        self._injected: dict[UNetModel, tuple[injection.Temporal | None, injection.Attention]] = {}
 
     def check(self, executor, noise, *args, **kwargs):
         """Around a whole sampling run: refuse poses of another video before anything is loaded."""
@@ -145,15 +147,30 @@ class _Animation:
         frames = x.shape[0] // len(conds)
         conditional = self._conditional(conds, options.get("uuids"))
         with ExitStack() as undo:
+            temporal, attention = self._inject(base.diffusion_model)
             if self.kept is not None and any(conditional):
-                kept = self._kept_of(base, conditional, frames, t, c_crossattn, x)
+                run = run_of(options)
+                sigmas = t if run is None else run.sigmas
+                kept = self._kept_of(base, conditional, frames, sigmas, c_crossattn, x)
                 joined = _JoinedAttention(kept, self.kept.shares)
-                undo.enter_context(injection.attention(base.diffusion_model, joined))
+                undo.enter_context(attention.around(joined))
                 options = joined.beside_replacements(base.diffusion_model, options)
-            if self.layers is not None:
-                call = injection.Call(frames, window_frames(options, frames), self.ptm)
-                undo.enter_context(injection.temporal(base.diffusion_model, self.layers, call))
+            if temporal is not None:
+                undo.enter_context(temporal.around(injection.Call(frames, self._temperatures(base, options, frames, x))))
             return executor(x, t, c_concat, c_crossattn, control, options, **kwargs)
+
+    def _inject(self, network) -> tuple[injection.Temporal | None, injection.Attention]:
+        network = getattr(network, "_orig_mod", network)  # torch.compile's own module around it
+        if network not in self._injected:
+            temporal = injection.Temporal(network, self.layers) if self.layers is not None else None
+            self._injected[network] = temporal, injection.Attention(network)
+        return self._injected[network]
+
+    def _temperatures(self, base, options: dict, frames: int, x: torch.Tensor) -> dict[tuple[int, int], torch.Tensor] | None:
+        if self.ptm is None:
+            return None
+        levels = len(base.diffusion_model.num_res_blocks)
+        return self.ptm.grids(window_frames(options, frames), *x.shape[-2:], levels, x.device)
 
     def _conditional(self, conds: list[int], uuids: list | None) -> list[bool]:
         """Which conds of a batch see the reference picture: those that stand in no negative prompt of the guider.

@@ -20,6 +20,7 @@ from comfy.patcher_extension import WrappersMP
 from . import injection
 from .host_models import TCANModels, block_channels
 from .multidiffusion import MultiDiffusionHandler
+from .reuse import outer_control_net, run_of
 from .windows import open_windows, window_frames
 
 Residuals = dict[str, list[torch.Tensor]]
@@ -66,6 +67,7 @@ class WholeVideo:
         self.entries = 0  # conds of the positive and the negative
         self.prompts: dict[object, dict] = {}  # those of the positive that this ControlNet steers, by their uuids
         self.residuals: dict[int, dict[int, Residuals]] = {}  # of a prompt's frames; tensors [channels, height, width]
+        self.outer_only = False  # what is kept are residuals for the UNet's outer blocks alone (`reuse`)
 
     def __call__(self, executor, x, timestep, model_options=None, seed=None):
         options = model_options if model_options is not None else {}
@@ -143,8 +145,10 @@ class TemporalControlNet(comfy.controlnet.ControlNet):
         frames = x_noisy.shape[0] // batched_number
         indices = window_frames(transformer_options, frames)
         prompts = self._prompts(transformer_options, batched_number)
+        run = run_of(transformer_options)
+        outer_only = run is not None and run.is_between(x_noisy, transformer_options)
         if self._is_of_video(x_noisy[:frames], indices):
-            once = {id(prompt): self._from_whole_video(indices, t[:1], prompt) for prompt in prompts}
+            once = {id(prompt): self._from_whole_video(indices, t[:1], prompt, outer_only) for prompt in prompts}
             rows = [once[id(prompt)] for prompt in prompts]
             if batched_number == self.video.entries:  # or else the host asks again, for the other row of guidance
                 self._forget_passed(indices)
@@ -154,7 +158,7 @@ class TemporalControlNet(comfy.controlnet.ControlNet):
                 self._text_of_batch(cond, frames, transformer_options) if prompt is None else self._text(prompt, indices)
                 for prompt in prompts
             ]
-            rows = self._of_parts(parts, prompts, texts, indices, t[:1])
+            rows = self._of_parts(parts, prompts, texts, indices, t[:1], outer_only)
         # copies, because the host multiplies them by the strength in place
         residuals = {
             key: [torch.stack(level) for level in zip(*(frame[key] for row in rows for frame in row), strict=True)]
@@ -162,7 +166,9 @@ class TemporalControlNet(comfy.controlnet.ControlNet):
         }
         return self.control_merge(residuals, previous, output_dtype=None)
 
-    def _of_parts(self, parts, prompts, texts, indices: Sequence[int], sigma: torch.Tensor) -> list[list[Residuals]]:
+    def _of_parts(
+        self, parts, prompts, texts, indices: Sequence[int], sigma: torch.Tensor, outer_only: bool
+    ) -> list[list[Residuals]]:
         """Residuals outside of a sampling run, for an area of the picture, for latents that a node made up: they are all there is.
 
         Each part of a batch by itself, and once where parts are alike.
@@ -170,7 +176,7 @@ class TemporalControlNet(comfy.controlnet.ControlNet):
         rows, known = [], []
         for latents, prompt, text in zip(parts, prompts, texts):
             same = [found for past, its, found in known if its is prompt and torch.equal(past, latents)]
-            found = same[0] if same else _by_frame(self._run(latents, indices, sigma, text))
+            found = same[0] if same else _by_frame(self._run(latents, indices, sigma, text, outer_only))
             known.append((latents, prompt, found))
             rows.append(found)
         return rows
@@ -182,8 +188,11 @@ class TemporalControlNet(comfy.controlnet.ControlNet):
             return False
         return torch.equal(video[list(indices)], latents)
 
-    def _from_whole_video(self, indices: Sequence[int], sigma: torch.Tensor, prompt: dict) -> list[Residuals]:
+    def _from_whole_video(self, indices: Sequence[int], sigma: torch.Tensor, prompt: dict, outer_only: bool) -> list[Residuals]:
         """Residuals of each of some frames, from this net's own windows over the whole video."""
+        if outer_only != self.video.outer_only:
+            self.video.residuals.clear()
+            self.video.outer_only = outer_only
         video, kept = self.video, self.video.residuals.setdefault(id(prompt), {})
         total = video.latents.shape[0]
         self._check_hints(total)
@@ -194,7 +203,8 @@ class TemporalControlNet(comfy.controlnet.ControlNet):
             if not wanted.isdisjoint(own):
                 touched.update(own)
                 if not wanted.intersection(own) <= kept.keys():
-                    found = _by_frame(self._run(video.latents[window], window, sigma, self._text(prompt, window)))
+                    text = self._text(prompt, window)
+                    found = _by_frame(self._run(video.latents[window], window, sigma, text, outer_only))
                     kept.update(zip(own, found[-len(own) :], strict=True))
         later = self._asked_later(indices)
         for frame in kept.keys() - touched - later:
@@ -214,20 +224,25 @@ class TemporalControlNet(comfy.controlnet.ControlNet):
         schedule, window = self.video.schedule, list(indices)
         return set().union(*schedule[schedule.index(window) + 1 :]) if window in schedule else set()
 
-    def _run(self, latents: torch.Tensor, indices: Sequence[int], sigma: torch.Tensor, text: torch.Tensor) -> Residuals:
+    def _run(
+        self, latents: torch.Tensor, indices: Sequence[int], sigma: torch.Tensor, text: torch.Tensor, outer_only: bool
+    ) -> Residuals:
         """The network on one window: ``latents [frames, 4, height, width]``, ``text [1 or frames, tokens, channels]``."""
         frames = latents.shape[0]
         dtype = self.manual_cast_dtype or self.control_model.dtype
         sigmas = sigma.expand(frames)
-        call = injection.Call(frames, indices, temporal_strength=self.temporal_strength)
-        layered = injection.temporal(self.control_model, self.layers.model, call) if self.layers is not None else nullcontext()
-        with layered:
-            return self.control_model(
+        layered = nullcontext()
+        if self.layers is not None:
+            call = injection.Call(frames, temporal_strength=self.temporal_strength)
+            layered = injection.Temporal(self.control_model, self.layers.model).around(call)
+        with layered, outer_control_net(self.control_model) if outer_only else nullcontext():
+            residuals = self.control_model(
                 x=self.model_sampling_current.calculate_input(sigmas, latents).to(dtype),
                 hint=self._hint(indices, latents).to(dtype),
                 timesteps=self.model_sampling_current.timestep(sigmas).to(dtype),
                 context=comfy.model_management.cast_to_device(text, latents.device, dtype).expand(frames, -1, -1),
             )
+        return {"output": residuals["output"]} if outer_only else residuals
 
     def _hint(self, indices: Sequence[int], latents: torch.Tensor) -> torch.Tensor:
         """Pose images of some frames at the size of the picture; one pose serves every frame. The rest stays where it is."""

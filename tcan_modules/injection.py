@@ -5,7 +5,7 @@ cancelled. Other clones of the model, its state dict and LoRAs that are loaded m
 """
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
@@ -15,10 +15,9 @@ import torch
 from comfy.ldm.modules.diffusionmodules.openaimodel import Downsample, ResBlock, Upsample
 from torch import nn
 
-from .appearance import meeting_blocks
+from .appearance import Block, meeting_blocks
 from .frame_norm import group_norm_over_frames
 from .host_models import TemporalLayers
-from .temperature import TemperatureMaps
 
 ENTRY = "tcan_temporal"
 
@@ -28,53 +27,75 @@ class Call:
     """What the layers need to know about one call of the network: ``rows`` videos of ``frames`` frames each are in the batch."""
 
     frames: int
-    indices: Sequence[int]
-    temperatures: TemperatureMaps | None = None
+    temperatures: dict[tuple[int, int], torch.Tensor] | None = None  # PTM of the window by the height and width of a layer's grid
     temporal_strength: float = 1.0
-
-    def temperature(self, x: torch.Tensor) -> torch.Tensor | None:
-        return self.temperatures and self.temperatures.grid(self.indices, *x.shape[-2:])
 
 
 class _TemporalEntry(nn.Module):
     """Stands in the host's block where a temporal layer belongs and tells the layer what the host does not pass on."""
 
-    def __init__(self, layer: nn.Module, call: Call):
+    def __init__(self, layer: nn.Module, owner: "Temporal"):
         super().__init__()
-        self.layer, self.call = layer, call
+        self.layer, self.owner = layer, owner
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.layer(x, self.call.frames, self.call.temperature(x), self.call.temporal_strength)
+        call = self.owner.call
+        temperature = None if call.temperatures is None else call.temperatures.get((x.shape[-2], x.shape[-1]))
+        return self.layer(x, call.frames, temperature, call.temporal_strength)
 
 
-@contextmanager
-def temporal(network: nn.Module, layers: TemporalLayers, call: Call) -> Iterator[None]:
-    """The network with temporal layers, and with the residual blocks' and the head's GroupNorms over all frames of a row."""
-    with ExitStack() as undo:
+class Temporal:
+    """A network's temporal layers, and the GroupNorms of its residual blocks and head over all frames of a row.
+
+    Made once and entered for every call, because torch.compile knows layers again by their identity.
+    """
+
+    def __init__(self, network: nn.Module, layers: TemporalLayers):
+        self.call: Call | None = None
+        self._entries = []
         for place, layer in layers.items():
             side, _, number = place.partition("_")
-            undo.enter_context(_entry(getattr(network, f"{side}_blocks")[int(number)], _TemporalEntry(layer, call)))
-        undo.enter_context(frame_norms(network, call.frames))
-        yield
+            self._entries.append((getattr(network, f"{side}_blocks")[int(number)], _TemporalEntry(layer, self)))
+        self._norms = [(norm, functools.partial(_norm_over_frames, norm, self)) for norm in residual_norms(network)]
+
+    @contextmanager
+    def around(self, call: Call) -> Iterator[None]:
+        """The network with its layers, for one call."""
+        with ExitStack() as undo:
+            undo.callback(setattr, self, "call", self.call)
+            self.call = call
+            for block, entry in self._entries:
+                undo.enter_context(_entry(block, entry))
+            for norm, forward in self._norms if call.frames > 1 else ():
+                undo.enter_context(_forward(norm, forward))
+            yield
 
 
-@contextmanager
-def frame_norms(network: nn.Module, frames: int) -> Iterator[None]:
-    """GroupNorms of the residual blocks and of the output head take their statistics over frames, height and width together."""
-    with ExitStack() as undo:
-        for norm in residual_norms(network) if frames > 1 else ():
-            undo.enter_context(_forward(norm, functools.partial(_norm_over_frames, norm, frames)))
-        yield
+class Attention:
+    """The self-attentions of a network's middle and output blocks; made once, for the same reason."""
 
+    def __init__(self, network: nn.Module):
+        self._forward_of_call = None
+        self._theirs: dict[Block, object] = {}
+        self._layers = {
+            block: (inner.attn1, functools.partial(self._attend, block, inner.attn1))
+            for block, inner in meeting_blocks(network).items()
+        }
 
-@contextmanager
-def attention(network: nn.Module, forward) -> Iterator[None]:
-    """Every self-attention of the middle and output blocks calls ``forward(block, layer, original, x, …)`` instead."""
-    with ExitStack() as undo:
-        for block, inner in meeting_blocks(network).items():
-            layer = inner.attn1
-            undo.enter_context(_forward(layer, functools.partial(forward, block, layer, layer.forward)))
-        yield
+    @contextmanager
+    def around(self, forward) -> Iterator[None]:
+        """Each of them calls ``forward(block, layer, original, x, …)`` instead, for one call."""
+        with ExitStack() as undo:
+            undo.callback(setattr, self, "_forward_of_call", self._forward_of_call)
+            self._forward_of_call = forward
+            for block, (layer, ours) in self._layers.items():
+                self._theirs[block] = layer.__dict__.get("forward")
+                undo.enter_context(_forward(layer, ours))
+            yield
+
+    def _attend(self, block: Block, layer: nn.Module, x: torch.Tensor, *args, **kwargs) -> torch.Tensor:
+        original = self._theirs[block] or functools.partial(type(layer).forward, layer)
+        return self._forward_of_call(block, layer, original, x, *args, **kwargs)
 
 
 def residual_norms(network: nn.Module) -> list[nn.Module]:
@@ -89,10 +110,10 @@ def residual_norms(network: nn.Module) -> list[nn.Module]:
     return [*norms, head[0]] if head is not None else norms
 
 
-def _norm_over_frames(norm: nn.GroupNorm, frames: int, x: torch.Tensor) -> torch.Tensor:
+def _norm_over_frames(norm: nn.GroupNorm, owner: Temporal, x: torch.Tensor) -> torch.Tensor:
     """One of the host's GroupNorms over the frames of a row; its weights may rest in another memory or precision."""
     weight, bias = comfy.ops.cast_bias_weight(norm, x)
-    return group_norm_over_frames(x, frames, norm.num_groups, weight, bias, norm.eps)
+    return group_norm_over_frames(x, owner.call.frames, norm.num_groups, weight, bias, norm.eps)
 
 
 @contextmanager
@@ -103,7 +124,15 @@ def _entry(block: nn.Sequential, entry: nn.Module) -> Iterator[None]:
     after = {name: layer for name, layer in before.items() if name != resampler} | {ENTRY: entry}
     if resampler is not None:
         after[resampler] = before[resampler]
-    block._modules = after
+    with layers(block, after):
+        yield
+
+
+@contextmanager
+def layers(block: nn.Module, modules: dict[str, nn.Module]) -> Iterator[None]:
+    """Other layers in one of the host's blocks, by name and in this order."""
+    before = block._modules
+    block._modules = modules
     try:
         yield
     finally:

@@ -10,7 +10,7 @@ import comfy.samplers
 import torch
 from comfy.model_patcher import ModelPatcher
 
-from .windows import lay_windows
+from .windows import lay_windows, shuffled_repeats
 
 
 class MultiDiffusionHandler(comfy.context_windows.IndexListContextHandler):
@@ -64,16 +64,22 @@ def in_windows(model: ModelPatcher, length: int, overlap: int, closed_loop: bool
     return windowed
 
 
-def initial_noise(latents: torch.Tensor, seed: int, repeat: int | None, batch_index=None) -> torch.Tensor:
+def initial_noise(
+    latents: torch.Tensor, seed: int, repeat: int | None, batch_index=None, shuffle: int | None = None
+) -> torch.Tensor:
     """Start noise ``[frames, 4, height, width]``.
 
     Args:
         repeat: the noise of so many frames is repeated over the video, as the authors do; None makes all frames independent.
+        shuffle: repeat it FreeNoise's way, in another order after every so many frames (`shuffled_repeats`).
     """
-    if repeat is None or latents.shape[0] <= repeat:
+    frames = latents.shape[0]
+    if repeat is None or frames <= repeat:
         return comfy.sample.prepare_noise(latents, seed, batch_index)
     noise = comfy.sample.prepare_noise(latents[:repeat], seed)
-    return noise[torch.arange(latents.shape[0]) % repeat]
+    if shuffle is None:
+        return noise[torch.arange(frames) % repeat]
+    return noise[shuffled_repeats(frames, repeat, shuffle, torch.Generator().manual_seed(seed))]
 
 
 def schedule(model: ModelPatcher, sampler: str, scheduler: str, steps: int, denoise: float) -> torch.Tensor:

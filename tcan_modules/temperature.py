@@ -73,6 +73,18 @@ class TemperatureMaps:
                 self._grids.popitem(last=False)
         return self._grids[key]
 
+    def grids(
+        self, indices: Sequence[int], height: int, width: int, levels: int, device: torch.device
+    ) -> dict[tuple[int, int], torch.Tensor]:
+        """Temperatures of a window on a device, for the grids of a UNet's levels from the latents' size down, each half of the last."""
+        grids = {}
+        for _ in range(levels):
+            found = self.grid(indices, height, width)
+            if found is not None:
+                grids[height, width] = found.to(device)
+            height, width = -(-height // 2), -(-width // 2)
+        return grids
+
     def check_frames(self, frames: int) -> None:
         """Raise where the video to sample is not as long as the poses (a single pose serves every frame)."""
         if self.frames not in (1, frames):

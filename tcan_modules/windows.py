@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+import torch
+
 
 def closed_windows(frames: int, length: int, overlap: int) -> list[list[int]]:
     """The authors' windows (``pipelines/context.py``, step 0): every ``length - overlap`` frames, wrapped around the end."""
@@ -49,3 +51,16 @@ def window_frames(transformer_options: dict, frames: int) -> Sequence[int]:
     if indices is not None and len(indices) == frames:
         return indices
     return range(frames)
+
+
+def shuffled_repeats(frames: int, length: int, stride: int, generator: torch.Generator) -> list[int]:
+    """FreeNoise (Qiu et al., arXiv 2310.15169): for each frame of the video, the frame of the first window whose noise it gets.
+
+    Behind the first window, every ``stride`` frames are those of a window earlier, shuffled: all windows of that stride then hold the
+    same noises, each in another order.
+    """
+    order = list(range(length))
+    while len(order) < frames:
+        earlier = order[len(order) - length :][:stride]
+        order += [earlier[place] for place in torch.randperm(len(earlier), generator=generator)]
+    return order[:frames]

@@ -75,10 +75,11 @@ NODES = {
             "window_overlap": ("INT", 4),
             "closed_loop": ("BOOLEAN", False),
             "add_noise": ("BOOLEAN", True),
-            "noise_mode": (["repeat_window", "independent"], "repeat_window"),
+            "noise_mode": (["repeat_window", "independent", "free_noise"], "repeat_window"),
         },
         [("latent", "LATENT"), ("preview", "IMAGE")],
     ),
+    "TCANSpeed": ("TCAN Speed-ups", {"model": ("MODEL", None), "reuse_steps": ("INT", 1)}, [("model", "MODEL")]),
     "TCANPoseDetect": (
         "Pose Detect",
         {"image": ("IMAGE", None), "detector": (["dwpose", "openpose", "mediapipe"], "dwpose"), "resolution": ("INT", 512)},

@@ -49,6 +49,7 @@ CASES = {
     "between the steps": {"sampler_name": "dpm_2", "scheduler": "normal"},
     "ancestral": {"sampler_name": "euler_ancestral", "scheduler": "normal"},
     "independent noise": {"noise_mode": "independent"},
+    "free noise": {"noise_mode": "free_noise"},
 }
 
 
@@ -237,3 +238,7 @@ def test_repeated_noise(reference):
     assert not torch.equal(noise[0], noise[1])
     free = multidiffusion.initial_noise(torch.zeros(10, 4, 8, 8), 3, repeat=None)
     assert not torch.equal(free[:4], free[4:8])
+    shuffled = multidiffusion.initial_noise(torch.zeros(40, 4, 8, 8), 3, repeat=4, shuffle=3)
+    assert torch.equal(shuffled[:4], noise[:4])
+    assert {float(frame.sum()) for frame in shuffled} == {float(frame.sum()) for frame in noise[:4]}
+    assert not torch.equal(shuffled[4:8], noise[4:8]) or not torch.equal(shuffled[8:12], noise[:4])

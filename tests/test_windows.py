@@ -3,10 +3,11 @@
 import itertools
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tcan_modules.windows import check_windows, closed_windows, open_windows, window_frames
+from tcan_modules.windows import check_windows, closed_windows, open_windows, shuffled_repeats, window_frames
 
 
 def test_the_authors_windows():
@@ -56,3 +57,15 @@ def test_whose_windows_a_call_is_about():
     assert list(window_frames({"ad_params": {"sub_idxs": None}}, 2)) == [0, 1]
     # the host leaves the last window of an earlier run behind
     assert list(window_frames({"context_window": HostWindow()}, 5)) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("frames, length, stride", [(40, 16, 12), (33, 16, 16), (16, 16, 4), (9, 4, 1)])
+def test_shuffled_repeats(frames, length, stride):
+    """FreeNoise: all windows of the stride hold the first window's noises, each once."""
+    order = shuffled_repeats(frames, length, stride, torch.Generator().manual_seed(0))
+    assert len(order) == frames
+    assert order[:length] == list(range(length))
+    for start in range(0, frames - length + 1, stride):
+        assert sorted(order[start : start + length]) == list(range(length))
+    again = shuffled_repeats(frames, length, stride, torch.Generator().manual_seed(0))
+    assert order == again

@@ -1,26 +1,24 @@
 """Time, counted operations and peak memory of one call, on the device that the host computes on."""
 
 import gc
-import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-_CLEAR, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
+from tests.allocations import Allocations
 
 
 @dataclass
 class Cost:
-    """Seconds (median), floating point operations, and bytes at the peak beyond what was allocated before; None where unknown."""
+    """Seconds (median), floating point operations, and bytes at the peak beyond what was allocated before."""
 
     seconds: float
     operations: int
-    peak_bytes: int | None
+    peak_bytes: int
 
     @property
     def rate(self) -> float:
@@ -31,43 +29,39 @@ class Cost:
         return asdict(self)
 
 
-def cost(call: Callable[[], object], repeats: int = 3) -> Cost:
-    """Measure a call: once to warm up and count its operations, once for its memory, then ``repeats`` times by the clock."""
-    with FlopCounterMode(display=False) as counter:
-        call()
-    peak = _peak(call)
-    return Cost(statistics.median(_seconds(call) for _ in range(repeats)), counter.get_total_flops(), peak)
+def cost(call: Callable[[], object], repeats: int, apart: Sequence[int] = ()) -> Cost:
+    """Measure a call: once to warm up and `count`, then ``repeats`` times by the clock."""
+    operations, peak = count(call, apart)
+    return Cost(statistics.median(seconds(call) for _ in range(repeats)), operations, peak)
 
 
-def _seconds(call: Callable[[], object]) -> float:
-    _wait()
-    started = time.perf_counter()
-    call()
-    _wait()
-    return time.perf_counter() - started
+def count(call: Callable[[], object], apart: Sequence[int] = ()) -> tuple[int, int]:
+    """Operations of a call, and its bytes at the peak.
 
-
-def _wait() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-
-
-def _peak(call: Callable[[], object]) -> int | None:
+    On a GPU the bytes are what the allocator held at the peak. On a CPU they are counted (`Allocations`), without tensors of the shape
+    ``apart``.
+    """
     gc.collect()
-    if torch.cuda.is_available():
+    on_gpu = torch.cuda.is_available()
+    if on_gpu:
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
+    with Allocations(apart) as counted, FlopCounterMode(display=False) as counter:
         call()
-        return torch.cuda.max_memory_allocated() - before
-    if not os.access(_CLEAR, os.W_OK):
+    peak = torch.cuda.max_memory_allocated() - before if on_gpu else counted.peak
+    return counter.get_total_flops(), peak
+
+
+def seconds(call: Callable[[], object]) -> float:
+    """How long a call takes, by the GPU's own events where there is one."""
+    if not torch.cuda.is_available():
+        started = time.perf_counter()
         call()
-        return None
-    _CLEAR.write_text("5")  # the kernel forgets the process's peak
-    before = _resident("VmRSS")
+        return time.perf_counter() - started
+    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    torch.cuda.synchronize()
+    begin.record()
     call()
-    return _resident("VmHWM") - before
-
-
-def _resident(key: str) -> int:
-    line = next(line for line in _STATUS.read_text().splitlines() if line.startswith(key))
-    return int(line.split()[1]) * 1024
+    end.record()
+    torch.cuda.synchronize()
+    return begin.elapsed_time(end) / 1000

@@ -9,6 +9,7 @@ from tcan_modules.temporal import TemporalTransformer, sinusoidal_positions
 
 SD15 = (320, 640, 1280, 1280)
 HALF = (160, 320, 640, 640)
+SMALL = (64, 128, 256, 256)
 
 
 def random_checkpoint(

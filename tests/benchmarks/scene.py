@@ -1,7 +1,10 @@
-"""One denoising step of TCAN through the public nodes' objects, and the bare networks of the host beside it."""
+"""Noise predictions and sampling runs of TCAN through the public nodes, and the bare networks of the host beside them."""
+
+import copy
 
 import torch
 
+from tests.benchmarks.measure import Cost, cost
 from tests.benchmarks.models import random_checkpoint
 from tests.host import Host
 
@@ -14,22 +17,36 @@ class Scene:
     def __init__(self, host: Host, channels: tuple[int, ...], frames: int, size: int, dtype: torch.dtype = torch.float32):
         import comfy.model_management
 
-        self.frames = frames
-        models, appearance = (host.pack_module(f"tcan_modules.{name}") for name in ("host_models", "appearance"))
+        models = host.pack_module("tcan_modules.host_models")
+        self.host = host
+        self.device = comfy.model_management.get_torch_device()
         self.tcan = models.TCANModels(random_checkpoint(channels, dtype=dtype))
-        generator = torch.Generator().manual_seed(0)
+        self.text = torch.randn(2, 77, 768, generator=torch.Generator().manual_seed(0)).to(self.device)
+        self._fill(frames, size)
+
+    def resized(self, frames: int, size: int) -> "Scene":
+        """The same model with another video."""
+        other = copy.copy(self)
+        other._fill(frames, size)
+        return other
+
+    def _fill(self, frames: int, size: int) -> None:
+        generator = torch.Generator().manual_seed(frames * size)
+        self.frames, self.size = frames, size
+        appearance = self.host.pack_module("tcan_modules.appearance")
         self.reference = appearance.Appearance(torch.randn(1, 4, size, size, generator=generator))
         self.poses = torch.zeros(frames, 8 * size, 8 * size, 3)
         for frame in range(frames):
-            self.poses[frame, 2 * size : 6 * size, 3 * size + frame : 3 * size + frame + 8] = 1
-        self.host = host
-        self.device = comfy.model_management.get_torch_device()
+            left = 3 * size + frame % size
+            self.poses[frame, 2 * size : 6 * size, left : left + 8] = 1
         self.latents = torch.randn(2 * frames, 4, size, size, generator=generator).to(self.device)
-        self.text = torch.randn(2, 77, 768, generator=generator).to(self.device)
-        self.step = 0
 
     def ptm(self):
         return self.host.node("TCANPTMBuilder")(pose_images=self.poses)[0]
+
+    @property
+    def latents_shape(self) -> tuple[int, ...]:
+        return self.frames, 4, self.size, self.size
 
     def model(self, **inputs):
         return self.host.node("TCANApply")(tcan=self.tcan, appearance=self.reference, **inputs)[0]
@@ -67,26 +84,42 @@ class Scene:
         x, text = x.to(self.device, dtype), text.to(self.device, dtype)
         return lambda: network(x, timesteps=timesteps, context=text, **inputs)
 
-    def whole_step(self, model, control_net=None):
-        """One noise prediction of TCAN at a new timestep each time, so that nothing of the last one is reused."""
-        import comfy.model_management
+    def control_net(self, temporal_strength: float = 1.0):
+        return self.host.node("TCANTemporalControlNet")(tcan=self.tcan, temporal_strength=temporal_strength)[0]
 
-        base = model.model
-        patchers = [model, *model.get_nested_additional_models()]
+    def sample(self, model, control_net, predict, sigmas: torch.Tensor, cfg: float = 7.5) -> None:
+        """A sampling run of the host with ``predict(denoise, x, sigmas)`` as its sampler; ``denoise(x, sigma)`` is a noise prediction."""
+        import comfy.samplers
+
+        def sampler(denoise, x, sigmas, extra_args, callback, disable):
+            return predict(lambda x, sigma: denoise(x, sigma * x.new_ones(x.shape[0]), **extra_args), x, sigmas)
+
+        positive, negative = ([[self.text[row : row + 1], {}]] for row in (1, 0))
         if control_net is not None:
-            patchers += control_net.get_models()
-            control_net = control_net.copy().set_cond_hint(self.poses.movedim(-1, 1))
-            control_net.pre_run(base, base.model_sampling.percent_to_sigma)
-        comfy.model_management.load_models_gpu(patchers)
-        text = self.text.repeat_interleave(self.frames, 0)
-        options = {"cond_or_uncond": [1, 0], "wrappers": model.wrappers}
+            positive, negative = self.host.node("ControlNetApplyAdvanced")(
+                positive=positive, negative=negative, control_net=control_net, image=self.poses
+            )
+        self.host.node("SamplerCustom")(
+            model=model,
+            add_noise=True,
+            noise_seed=0,
+            cfg=cfg,
+            positive=positive,
+            negative=negative,
+            sampler=comfy.samplers.KSAMPLER(sampler),
+            sigmas=sigmas,
+            latent_image={"samples": torch.zeros(self.latents_shape)},
+        )
 
-        def call():
-            self.step += 1
-            sigmas = base.model_sampling.sigmas[TIMESTEP - self.step].to(self.device).expand(2 * self.frames)
-            control = None
-            if control_net is not None:
-                control = control_net.get_control(self.latents, sigmas, {"c_crossattn": text}, 2, options)
-            return base.apply_model(self.latents, sigmas, c_crossattn=text, control=control, transformer_options=options)
+    def step(self, model, control_net, repeats: int) -> Cost:
+        """What one noise prediction of the whole video costs, each at a timestep of its own, so that nothing is reused."""
+        found = []
 
-        return call
+        def measure(denoise, x, sigmas):
+            left = iter(sigmas.tolist())
+            found.append(cost(lambda: denoise(x, next(left)), repeats, self.latents_shape))
+            return x
+
+        sigmas = model.get_model_object("model_sampling").sigmas[[TIMESTEP - step for step in range(repeats + 2)]]
+        self.sample(model, control_net, measure, sigmas)
+        return found[0]

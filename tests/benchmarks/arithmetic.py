@@ -1,0 +1,165 @@
+"""SD1.5's real width at 512x512 in float16, counted on tensors without data: operations, and bytes at the peak, in a few seconds.
+
+What a fused attention kernel holds beyond its result does not count, nor do workspaces of convolutions.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from unittest.mock import patch
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode, register_flop_formula, sdpa_flop_count
+
+from tests.allocations import Allocations
+from tests.benchmarks.models import SD15, random_checkpoint
+from tests.host import Host
+
+FRAMES, SIZE, TOKENS, WIDTH, STEPS = 16, 64, 77, 768, 25
+GIB = 2**30
+
+
+@torch.library.custom_op("tcan_benchmarks::attention", mutates_args=())
+def _attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    return torch.empty_like(query)
+
+
+@_attention.register_fake
+def _(query, key, value):
+    return torch.empty_like(query)
+
+
+@register_flop_formula(torch.ops.tcan_benchmarks.attention)
+def _attention_operations(query, key, value, *, out_shape=None, **_) -> int:
+    # the heads' products together are as long as one head of all channels
+    return sdpa_flop_count(*((rows, 1, tokens, channels) for rows, tokens, channels in (query, key, value)))
+
+
+def _fused(query, key, value, heads, *_, **__):
+    return _attention(query, key, value)
+
+
+class Meta:
+    """Networks of a whole checkpoint on the meta device, with inputs for one window and both rows of guidance."""
+
+    def __init__(self, host: Host):
+        self.host = host
+        models = host.pack_module("tcan_modules.host_models")
+        with torch.device("meta"):
+            checkpoint = random_checkpoint(SD15, dtype=torch.float16)
+        half = patch.object(models, "_dtypes", lambda *_: (torch.float16, None))  # as on a GPU
+        with half, patch.object(models, "_offload_device", lambda: torch.device("meta")):
+            tcan = models.TCANModels(checkpoint)
+            self.unet, self.appearance = tcan.unet.model.diffusion_model, tcan.appearance.model
+            self.control = tcan.control_net.control_model
+            self.layers = tcan.temporal("unet_temporal", self.unet.num_res_blocks).model
+            self.control_layers = tcan.temporal("controlnet_temporal", self.control.num_res_blocks).model
+
+    def inputs(self, rows: int) -> dict:
+        return {
+            "x": self.empty(rows, 4, SIZE, SIZE),
+            "timesteps": torch.empty(rows, device="meta"),
+            "context": self.empty(rows, TOKENS, WIDTH),
+        }
+
+    def empty(self, *shape: int) -> torch.Tensor:
+        return torch.empty(shape, dtype=torch.float16, device="meta")
+
+    def weights(self) -> int:
+        """Bytes of all networks."""
+        networks = (self.unet, self.appearance, self.control, self.layers, self.control_layers)
+        return sum(tensor.nbytes for network in networks for tensor in network.state_dict().values())
+
+    def bare_unet(self) -> None:
+        self.unet(**self.inputs(2 * FRAMES))
+
+    def whole_unet(self, conds: tuple[int, ...] = (1, 0), later: int = 0) -> None:
+        """The UNet's call of a step with everything in it.
+
+        Args:
+            conds: rows of guidance in the call; 0 is the conditional one.
+            later: frames whose residuals are kept for the next windows.
+        """
+        kept, control = self.residuals(later), self.residuals(len(conds) * FRAMES)
+        with self._animated(conds, self._features()):
+            self.unet(**self.inputs(len(conds) * FRAMES), control=control, transformer_options={"cond_or_uncond": [*conds]})
+        del kept
+
+    def between(self) -> None:
+        """A step of TCAN Speed-ups that reuses the deep features: the outer blocks of both networks."""
+        reuse = self.host.pack_module("tcan_modules.reuse")
+        deep = self.empty(2 * FRAMES, SD15[0], SIZE, SIZE)
+        features = {block: self.empty(1, 1, channels) for block, channels in self.appearance.feature_channels().items()}
+        options = {"cond_or_uncond": [1, 0]}
+        with self._animated((1, 0), features), reuse.outer_unet(self.unet, lambda: deep, options):
+            self.unet(**self.inputs(2 * FRAMES), transformer_options=options)
+        self.control_net(reuse.outer_control_net(self.control))
+
+    def _features(self) -> dict:
+        return self.appearance.features(self.empty(1, 4, SIZE, SIZE), torch.empty(1, device="meta"), self.empty(1, TOKENS, WIDTH))
+
+    @contextmanager
+    def _animated(self, conds: tuple[int, ...], features: dict) -> Iterator[None]:
+        injection, animate = (self.host.pack_module(f"tcan_modules.{name}") for name in ("injection", "animate"))
+        kept = [(features, {}) if cond == 0 else None for cond in conds]
+        joined = animate._JoinedAttention(kept, dict.fromkeys(features))
+        temporal = injection.Temporal(self.unet, self.layers).around(injection.Call(FRAMES))
+        with injection.Attention(self.unet).around(joined), temporal:
+            yield
+
+    def control_net(self, outer: AbstractContextManager | None = None) -> None:
+        injection = self.host.pack_module("tcan_modules.injection")
+        layered = injection.Temporal(self.control, self.control_layers).around(injection.Call(FRAMES))
+        with layered, outer or nullcontext():
+            self.control(hint=self.empty(FRAMES, 3, 8 * SIZE, 8 * SIZE), **self.inputs(FRAMES))
+
+    def residuals(self, rows: int) -> dict[str, list[torch.Tensor]]:
+        """What the ControlNet gives for so many rows of the batch."""
+        outputs, channels, side = [], SD15[0], SIZE
+        for block in self.control.input_blocks:
+            layer = block[0]
+            channels = getattr(layer, "out_channels", channels)
+            side = side // 2 if type(layer).__name__ == "Downsample" else side
+            outputs.append(self.empty(rows, channels, side, side))
+        return {"middle": [self.empty(rows, channels, side, side)], "output": outputs}
+
+
+def counted(meta: Meta, call: Callable[[], object]) -> tuple[int, int]:
+    """Operations of a call, and bytes at its peak."""
+    import comfy.ldm.modules.attention as attention
+
+    with ExitStack() as undo:
+        undo.enter_context(torch.inference_mode())
+        for name in ("optimized_attention", "optimized_attention_masked"):
+            undo.enter_context(patch.object(attention, name, _fused))
+        bytes_ = undo.enter_context(Allocations())
+        operations = undo.enter_context(FlopCounterMode(display=False))
+        call()
+    return operations.get_total_flops(), bytes_.peak
+
+
+def arithmetic(host: Host) -> dict:
+    """Prints and returns the figures."""
+    meta, figures = Meta(host), {}
+    calls: dict[str, Callable[[], object]] = {
+        "bare UNet": meta.bare_unet,
+        "ControlNet": meta.control_net,
+        "UNet with all of TCAN": meta.whole_unet,
+        "the same between two windows": lambda: meta.whole_unet(later=FRAMES),
+        "the same, a row of guidance at once": lambda: meta.whole_unet((0,), later=FRAMES),
+        "both, with deep features reused": meta.between,
+    }
+    for name, call in calls.items():
+        operations, peak = counted(meta, call)
+        figures[name] = {"operations": operations, "peak_bytes": peak}
+        ratio = peak / figures["bare UNet"]["peak_bytes"]
+        sys.stdout.write(f"{name:36}{operations / 1e12:8.2f} TFLOP {peak / GIB:7.2f} GiB {ratio:6.2f}x the bare UNet's\n")
+    full = figures["ControlNet"]["operations"] + figures["UNet with all of TCAN"]["operations"]
+    for every in (2, 3, 4, 5):
+        fulls = -(-STEPS // every)
+        run = fulls * full + (STEPS - fulls) * figures["both, with deep features reused"]["operations"]
+        figures[f"reuse_steps {every}"] = STEPS * full / run
+        sys.stdout.write(f"{STEPS} steps, reuse_steps {every}: {STEPS * full / run:.2f} times fewer operations\n")
+    figures["weights"] = meta.weights()
+    sys.stdout.write(f"{'weights of all networks':36}{'':15}{figures['weights'] / GIB:7.2f} GiB\n")
+    return figures

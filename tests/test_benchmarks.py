@@ -1,0 +1,27 @@
+"""The benchmark's tables can be made, here of a model as small as it gets."""
+
+import json
+
+import pytest
+
+from tests.benchmarks import sections
+from tests.benchmarks.scene import Scene
+
+
+@pytest.fixture(scope="module")
+def scene(host) -> Scene:
+    return Scene(host, (32, 32, 64, 64), 2, 8)
+
+
+def test_parts(scene):
+    figures = sections.parts(scene, 1)
+    whole = figures["whole step"]
+    for name in ("bare UNet", "without appearance", "without ControlNet"):
+        assert 0 < figures[name]["operations"] < whole["operations"]
+    assert figures["without PTM"]["operations"] == whole["operations"]  # it divides the queries, and adds no product
+    json.dumps(figures)
+
+
+def test_sizes(scene):
+    figures = sections.sizes(scene, 1)
+    assert figures["8x8"]["whole step"]["operations"] * 2 < figures["16x16"]["whole step"]["operations"]
