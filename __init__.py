@@ -1,6 +1,7 @@
 """ComfyUI-TCAN: animate one picture of a person or a drawn character with the poses of a video (TCAN, ECCV 2024)."""
 
 import os
+import sys
 
 from .tcan_modules.host_check import check_host
 
@@ -8,7 +9,6 @@ check_host()  # before anything of a newer ComfyUI is imported
 
 import folder_paths  # noqa: E402
 from comfy_api.latest import ComfyExtension, io  # noqa: E402
-from server import PromptServer  # noqa: E402
 
 from .tcan_modules import made_with  # noqa: E402
 
@@ -44,7 +44,5 @@ class TCANExtension(ComfyExtension):
 
 
 async def comfy_entrypoint() -> TCANExtension:
-    server = getattr(PromptServer, "instance", None)
-    if server is not None:  # some tools load packs without a server, to look at their nodes
-        server.add_on_prompt_handler(made_with.mark)
+    made_with.register(sys.modules.get("server"))
     return TCANExtension()

@@ -106,7 +106,6 @@ WANTED = {
         "models_dir",
     ),
     "latent_preview": ("prepare_callback",),
-    "server": ("PromptServer.add_on_prompt_handler",),
 }
 
 

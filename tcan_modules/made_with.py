@@ -1,5 +1,7 @@
 """Says in the files that a graph saves that they were made with TCAN, through the host's own metadata."""
 
+from .log import log
+
 KEY, VALUE = "made_with", "TCAN"
 _ANIMATES = "TCANApply"  # without this node nobody is animated
 
@@ -15,3 +17,18 @@ def mark(request: dict) -> dict:
         extra = request["extra_data"] = dict(request.get("extra_data") or {})
         extra["extra_pnginfo"] = {**(extra.get("extra_pnginfo") or {}), KEY: VALUE}
     return request
+
+
+def register(server) -> None:
+    """Ask the host's server to show every request to `mark`.
+
+    Args:
+        server: the host's module of that name; None or without an instance where this process only loads nodes and serves nobody.
+    """
+    instance = getattr(getattr(server, "PromptServer", None), "instance", None)
+    if instance is None:
+        return
+    if hasattr(instance, "add_on_prompt_handler"):
+        instance.add_on_prompt_handler(mark)
+    else:
+        log.warning("this ComfyUI lets no pack add metadata: saved videos will not say that they were made with TCAN")
