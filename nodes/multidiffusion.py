@@ -1,4 +1,4 @@
-"""MultiDiffusion Windows and MultiDiffusion Sampler."""
+"""MultiDiffusion Windows, their preview, and MultiDiffusion Sampler."""
 
 import comfy.samplers
 import comfy.utils
@@ -41,13 +41,6 @@ def _windowed(model, window_length: int, window_overlap: int, closed_loop: bool)
     return in_windows(model, window_length, window_overlap, closed_loop)
 
 
-def _preview_output() -> io.Image.Output:
-    return io.Image.Output(
-        display_name="preview",
-        tooltip="The windows over time: frames from left to right, windows from top to bottom, orange where they are averaged.",
-    )
-
-
 class TCANMultiDiffusion(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -62,22 +55,40 @@ class TCANMultiDiffusion(io.ComfyNode):
             inputs=[
                 io.Model.Input("model", tooltip="The model of APPA Apply."),
                 *_window_inputs(),
-                io.Int.Input(
-                    "frames",
-                    default=48,
-                    min=1,
-                    max=4096,
-                    optional=True,
-                    tooltip="Frames of the video, for the preview alone: the sampler counts the latents.",
-                ),
             ],
-            outputs=[io.Model.Output(display_name="model", tooltip="The model, for any sampler."), _preview_output()],
+            outputs=[io.Model.Output(display_name="model", tooltip="The model, for any sampler.")],
         )
 
     @classmethod
-    def execute(cls, model, window_length: int, window_overlap: int, closed_loop: bool, frames: int = 48) -> io.NodeOutput:
-        windowed = _windowed(model, window_length, window_overlap, closed_loop)
-        return io.NodeOutput(windowed, draw_windows(lay_windows(frames, window_length, window_overlap, closed_loop), frames))
+    def execute(cls, model, window_length: int, window_overlap: int, closed_loop: bool) -> io.NodeOutput:
+        return io.NodeOutput(_windowed(model, window_length, window_overlap, closed_loop))
+
+
+class TCANWindowsPreview(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="TCANWindowsPreview",
+            display_name="MultiDiffusion Windows Preview",
+            category=CATEGORY,
+            description="Shows the windows over time before anything is sampled. Give it the numbers that the sampler has.",
+            inputs=[
+                io.Latent.Input("latent_image", tooltip="The latents that will be sampled: their batch is the video's frames."),
+                *_window_inputs(),
+            ],
+            outputs=[
+                io.Image.Output(
+                    display_name="preview",
+                    tooltip="Frames from left to right, windows from top to bottom, orange where they are averaged.",
+                )
+            ],
+        )
+
+    @classmethod
+    def execute(cls, latent_image, window_length: int, window_overlap: int, closed_loop: bool) -> io.NodeOutput:
+        check_windows(window_length, window_overlap)
+        frames = latent_image["samples"].shape[0]
+        return io.NodeOutput(draw_windows(lay_windows(frames, window_length, window_overlap, closed_loop), frames))
 
 
 class TCANMultiDiffusionSampler(io.ComfyNode):
@@ -148,7 +159,6 @@ class TCANMultiDiffusionSampler(io.ComfyNode):
             ],
             outputs=[
                 io.Latent.Output(display_name="latent", tooltip="The denoised video, for VAE Decode."),
-                _preview_output(),
             ],
         )
 
@@ -198,9 +208,7 @@ class TCANMultiDiffusionSampler(io.ComfyNode):
             noise_mask=latent_image.get("noise_mask"),
             callback=latent_preview.prepare_callback(windowed, len(sigmas) - 1),
         )
-        frames = samples.shape[0]
-        windows = lay_windows(frames, window_length, window_overlap, closed_loop)
-        return io.NodeOutput({**latent_image, "samples": samples}, draw_windows(windows, frames))
+        return io.NodeOutput({**latent_image, "samples": samples})
 
 
-NODES = [TCANMultiDiffusion, TCANMultiDiffusionSampler]
+NODES = [TCANMultiDiffusion, TCANWindowsPreview, TCANMultiDiffusionSampler]

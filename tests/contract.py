@@ -56,7 +56,17 @@ NODES = {
             "window_overlap": ("INT", 4),
             "closed_loop": ("BOOLEAN", False),
         },
-        [("model", "MODEL"), ("preview", "IMAGE")],
+        [("model", "MODEL")],
+    ),
+    "TCANWindowsPreview": (
+        "MultiDiffusion Windows Preview",
+        {
+            "latent_image": ("LATENT", None),
+            "window_length": ("INT", 16),
+            "window_overlap": ("INT", 4),
+            "closed_loop": ("BOOLEAN", False),
+        },
+        [("preview", "IMAGE")],
     ),
     "TCANMultiDiffusionSampler": (
         "MultiDiffusion Sampler",
@@ -77,7 +87,7 @@ NODES = {
             "add_noise": ("BOOLEAN", True),
             "noise_mode": (["repeat_window", "independent", "free_noise"], "repeat_window"),
         },
-        [("latent", "LATENT"), ("preview", "IMAGE")],
+        [("latent", "LATENT")],
     ),
     "TCANSpeed": ("TCAN Speed-ups", {"model": ("MODEL", None), "reuse_steps": ("INT", 1)}, [("model", "MODEL")]),
     "TCANPoseDetect": (

@@ -26,7 +26,7 @@ def sample(reference, model, control_net=None, *, frames=6, size=(16, 16), cfg=3
         pose_images = poses(reference, frames, 8 * size[0], 8 * size[1])
     positive, negative = reference.conditioning(control_net, pose_images)
     settings = {"steps": 2, "seed": 7, "window_length": 4, "window_overlap": 1} | inputs
-    latent, *_ = reference.host.node("TCANMultiDiffusionSampler")(
+    (latent,) = reference.host.node("TCANMultiDiffusionSampler")(
         model=model,
         positive=positive,
         negative=negative,

@@ -130,7 +130,7 @@ def _loop(reference, case: str) -> torch.Tensor:
     strength, with_ptm = LOOPS[case]
     positive, negative = reference.conditioning(reference.control_net(strength))
     model = reference.apply(ptm=reference.ptm() if with_ptm else None)
-    latent, *_ = reference.host.node("TCANMultiDiffusionSampler")(
+    (latent,) = reference.host.node("TCANMultiDiffusionSampler")(
         model=model,
         positive=positive,
         negative=negative,
@@ -154,7 +154,7 @@ def test_loop_with_the_stock_sampler(reference):
     """MultiDiffusion Windows before the stock sampler is the same as the MultiDiffusion Sampler."""
     positive, negative = reference.conditioning(reference.control_net())
     model = reference.apply(ptm=reference.ptm())
-    windowed, *_ = reference.host.node("TCANMultiDiffusion")(model=model, window_length=8, window_overlap=2, closed_loop=True)
+    (windowed,) = reference.host.node("TCANMultiDiffusion")(model=model, window_length=8, window_overlap=2, closed_loop=True)
     (latent,) = reference.host.node("KSamplerAdvanced")(
         model=windowed,
         add_noise="disable",
