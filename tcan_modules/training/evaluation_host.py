@@ -95,7 +95,7 @@ class Animator:
                 end_percent=1.0,
             )
             frames, height, width = drawn.shape[:3]
-            latent, _windows = self._run(
+            (latent,) = self._run(
                 "TCANMultiDiffusionSampler",
                 model=model,
                 positive=positive,
