@@ -58,7 +58,7 @@ def _animate(host: Host, tcan, prompt, vae, case, every: int):
     (net,) = node("TCANTemporalControlNet")(tcan=tcan)
     positive, negative = node("ControlNetApplyAdvanced")(positive=prompt, negative=prompt, control_net=net, image=poses)
     frames, height, width = poses.shape[:3]
-    latent, _ = node("TCANMultiDiffusionSampler")(
+    (latent,) = node("TCANMultiDiffusionSampler")(
         model=model,
         positive=positive,
         negative=negative,
