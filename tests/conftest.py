@@ -6,20 +6,31 @@ from pathlib import Path
 
 import pytest
 
+# One thread, here and in the servers started from here: on a busy machine timings stay steady, and sums do not depend
+# on the number of cores. Read when torch is imported, so before the imports below.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 from tests import demo, wide_models
+from tests.chaining.scene import Scene, Untouched
 from tests.host import Host, boot
 from tests.pose.test_workflow import driving_video
 from tests.server import Server, running
-
-# One thread, here and in the servers started from here: on a busy machine timings stay steady, and sums do not depend
-# on the number of cores. Read when torch is imported.
-os.environ["OMP_NUM_THREADS"] = "1"
 
 
 @pytest.fixture(scope="session")
 def host() -> Host:
     """ComfyUI in this process, with the pack."""
     return boot()
+
+
+@pytest.fixture(scope="session")
+def scene(host) -> Scene:
+    return Scene(host)
+
+
+@pytest.fixture(scope="session")
+def untouched(scene) -> Untouched:
+    return Untouched(scene)
 
 
 @pytest.fixture(scope="session")

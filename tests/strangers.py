@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import pickle
 import struct
 import zipfile
@@ -9,6 +10,18 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 import torch
+from hypothesis import HealthCheck, settings
+
+
+def fuzz(examples: int) -> settings:
+    """Hypothesis on that many examples, always the same ones; ``STRANGERS_EXAMPLES=3000`` looks for new ones."""
+    asked = os.environ.get("STRANGERS_EXAMPLES")
+    return settings(
+        max_examples=int(asked or examples),
+        deadline=None,
+        derandomize=not asked,
+        suppress_health_check=list(HealthCheck),
+    )
 
 
 def assert_sentence(error: Exception) -> None:

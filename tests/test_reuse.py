@@ -24,7 +24,7 @@ def animated(reference, reuse_steps: int | None = None, windows: bool = True):
     if reuse_steps is not None:
         (model,) = reference.host.node("TCANSpeed")(model=model, reuse_steps=reuse_steps)
     if windows:
-        model, _ = reference.host.node("TCANMultiDiffusion")(model=model, window_length=LENGTH, window_overlap=OVERLAP)
+        (model,) = reference.host.node("TCANMultiDiffusion")(model=model, window_length=LENGTH, window_overlap=OVERLAP)
     return model
 
 

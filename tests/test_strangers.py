@@ -7,19 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tcan_modules.checkpoint import CheckpointError, load_checkpoint
-from tests.strangers import assert_sentence, bombs, damaged, safetensors_file, saved, zip_file
+from tests.strangers import assert_sentence, bombs, damaged, fuzz, safetensors_file, saved, zip_file
 
-EXAMPLES = int(os.environ.get("STRANGERS_EXAMPLES", "150"))
-FUZZ = settings(
-    max_examples=EXAMPLES,
-    deadline=None,
-    derandomize="STRANGERS_EXAMPLES" not in os.environ,
-    suppress_health_check=list(HealthCheck),
-)
+FUZZ = fuzz(150)
 
 
 def load(path: Path):

@@ -1,26 +1,19 @@
 """Strangers' tensors under names that we know: renamed, reshaped, of other types, without numbers. A sentence or a network that runs."""
 
-import os
 from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from tests.reference_set import FOLDER
-from tests.strangers import assert_sentence
+from tests.strangers import assert_sentence, fuzz
 from tests.tiny_models import tiny_checkpoint
 
 HUGE = 1 << 40
-EXAMPLES = int(os.environ.get("STRANGERS_EXAMPLES", "40"))
-FUZZ = settings(
-    max_examples=EXAMPLES,
-    deadline=None,
-    derandomize="STRANGERS_EXAMPLES" not in os.environ,
-    suppress_health_check=list(HealthCheck),
-)
+FUZZ = fuzz(40)
 
 
 @pytest.fixture(scope="module")

@@ -49,7 +49,7 @@ def frames(scene: Scene, repeats: int) -> dict:
     for overlap in (0, OVERLAP):
         for total in (16, 64, 256):
             video = scene.resized(total, scene.size)
-            model, _ = scene.host.node("TCANMultiDiffusion")(
+            (model,) = scene.host.node("TCANMultiDiffusion")(
                 model=video.model(ptm=video.ptm()), window_length=WINDOW, window_overlap=overlap
             )
             found = costs[total, overlap] = video.step(model, net, repeats)

@@ -5,18 +5,6 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from tests.chaining.scene import Scene, Untouched
-
-
-@pytest.fixture(scope="package")
-def scene(host) -> Scene:
-    return Scene(host)
-
-
-@pytest.fixture(scope="package")
-def untouched(scene) -> Untouched:
-    return Untouched(scene)
-
 
 @pytest.fixture(scope="package")
 def alone(scene, untouched) -> torch.Tensor:

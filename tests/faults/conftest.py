@@ -3,18 +3,8 @@
 import pytest
 import torch
 
-from tests.chaining.scene import Scene, Untouched
+from tests.chaining.scene import Scene
 from tests.faults.stages import WatchedVAE, graph
-
-
-@pytest.fixture(scope="package")
-def scene(host) -> Scene:
-    return Scene(host)
-
-
-@pytest.fixture(scope="package")
-def untouched(scene) -> Untouched:
-    return Untouched(scene)
 
 
 @pytest.fixture(scope="package")

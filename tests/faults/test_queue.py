@@ -8,7 +8,6 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tests.host_nodes import capture
 from tests.reference_set import FOLDER, install
 
 RUNS, EVERY = 50, 10
@@ -61,24 +60,10 @@ def test_two_checkpoints_in_one_queue(scene, other):
     """Turn by turn, everything from Load TCAN on: each gives what it gives alone."""
 
     def graph(checkpoint: str) -> dict:
-        prompt = scene.graph(controls=[])
+        prompt = scene.graph()
         prompt["tcan"] = {"class_type": "TCANLoad", "inputs": {"checkpoint": checkpoint}}
         del prompt["animate"]["inputs"]["model"]  # the UNet in the checkpoint
-        prompt["net"] = {"class_type": "TCANTemporalControlNet", "inputs": {"tcan": ["tcan", 0], "temporal_strength": 1.0}}
-        prompt["control"] = {
-            "class_type": "ControlNetApplyAdvanced",
-            "inputs": {
-                "positive": ["positive", 0],
-                "negative": ["negative", 0],
-                "control_net": ["net", 0],
-                "image": ["poses", 0],
-                "strength": 1.0,
-                "start_percent": 0.0,
-                "end_percent": 1.0,
-            },
-        }
-        prompt["sampler"]["inputs"] |= {"positive": ["control", 0], "negative": ["control", 1]}
-        prompt["end"] = capture("sampler")
+        prompt["net 0"] = {"class_type": "TCANTemporalControlNet", "inputs": {"tcan": ["tcan", 0], "temporal_strength": 1.0}}
         return prompt
 
     graphs = [graph("reference"), graph(other)]
