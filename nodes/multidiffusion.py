@@ -52,10 +52,7 @@ class TCANMultiDiffusion(io.ComfyNode):
                 "Lets any sampler make videos of any length: every step goes over the video in overlapping windows and averages them"
                 " where they overlap."
             ),
-            inputs=[
-                io.Model.Input("model", tooltip="The model of APPA Apply."),
-                *_window_inputs(),
-            ],
+            inputs=[io.Model.Input("model", tooltip="The model of APPA Apply."), *_window_inputs()],
             outputs=[io.Model.Output(display_name="model", tooltip="The model, for any sampler.")],
         )
 
@@ -157,9 +154,7 @@ class TCANMultiDiffusionSampler(io.ComfyNode):
                     ),
                 ),
             ],
-            outputs=[
-                io.Latent.Output(display_name="latent", tooltip="The denoised video, for VAE Decode."),
-            ],
+            outputs=[io.Latent.Output(display_name="latent", tooltip="The denoised video, for VAE Decode.")],
         )
 
     @classmethod

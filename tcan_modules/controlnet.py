@@ -108,6 +108,7 @@ class TemporalControlNet(comfy.controlnet.ControlNet):
         self.control_model = base.control_model
         self.control_model_wrapped = base.control_model_wrapped
         self.layers, self.temporal_strength = layers, strength
+        self._temporal = None if layers is None else injection.Temporal(self.control_model, layers.model)
         base.copy_to(self)
         self.video = WholeVideo()
         self.extra_hooks = self.video.hooks_beside(self.extra_hooks)
@@ -232,9 +233,8 @@ class TemporalControlNet(comfy.controlnet.ControlNet):
         dtype = self.manual_cast_dtype or self.control_model.dtype
         sigmas = sigma.expand(frames)
         layered = nullcontext()
-        if self.layers is not None:
-            call = injection.Call(frames, temporal_strength=self.temporal_strength)
-            layered = injection.Temporal(self.control_model, self.layers.model).around(call)
+        if self._temporal is not None:
+            layered = self._temporal.around(injection.Call(frames, temporal_strength=self.temporal_strength))
         with layered, outer_control_net(self.control_model) if outer_only else nullcontext():
             residuals = self.control_model(
                 x=self.model_sampling_current.calculate_input(sigmas, latents).to(dtype),

@@ -44,6 +44,10 @@ class TinyVAE(nn.Module):
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         return self.model.decode(latents).contiguous()
 
+    def host_state(self) -> StateDict:
+        """The tensors that the host knows a TAESD by, with the factor between its latents and SD's."""
+        return self.model.full_state() | {"vae_scale": torch.tensor(SCALE), "vae_shift": torch.tensor(0.0)}
+
 
 def load_vae(path: Path) -> SDAutoencoder | TinyVAE:
     """The VAE in a diffusers folder, an SD checkpoint, a VAE file, or a packed file of the puppet model.
