@@ -48,6 +48,36 @@ def test_resume_is_exact(stage, tmp_path):
         assert torch.equal(tensor, pieces[0][name]), name
 
 
+SAME_STEP = """
+import tcan_modules.training
+import torch
+from tcan_modules.training.model import TCAN
+from tcan_modules.training.steps import StageStep
+from tests.training.parts import RandomClips, tiny_start
+
+start = tiny_start()
+model = TCAN(start.checkpoint, temporal=False)
+model.learn(1)
+step = StageStep(model, start.vae, start.empty_prompt)
+batch = {name: tensor[None] for name, tensor in RandomClips(1)[0].items()}
+gradients = []
+for _ in range(8):
+    model.zero_grad()
+    step(batch, torch.Generator().manual_seed(0)).backward()
+    gradients.append([parameter.grad.clone() for parameter in model.parameters() if parameter.grad is not None])
+print(torch.get_num_threads(), all(torch.equal(a, b) for again in gradients for a, b in zip(again, gradients[0])))
+"""
+
+
+def test_a_step_is_exact_with_several_threads():
+    """MKL sums in another order from run to run where nobody forbids it."""
+    environment = {name: value for name, value in os.environ.items() if name != "MKL_CBWR"} | {"OMP_NUM_THREADS": "2"}
+    done = subprocess.run(
+        [sys.executable, "-c", SAME_STEP], cwd=Path(__file__).parents[2], env=environment, capture_output=True, text=True
+    )
+    assert done.stdout.split() == ["2", "True"], done.stdout + done.stderr
+
+
 @pytest.mark.parametrize("stage", [1, 2])
 def test_touches_only_what_it_should(stage, tmp_path):
     start = tiny_start()
