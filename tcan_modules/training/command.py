@@ -124,6 +124,12 @@ def _training_flags(stage: argparse.ArgumentParser, number: int) -> None:
         help="noise over the timesteps; set the same in APPA Apply",
     )
     run.add_argument("--prediction-type", choices=("epsilon", "v_prediction"), default="epsilon", help="what the UNet predicts")
+    run.add_argument(
+        "--weighting",
+        choices=("uniform", "velocity"),
+        default="uniform",
+        help="of the timesteps in the loss; velocity lets the noisiest count as much as the others, as v-prediction does",
+    )
     run.add_argument("--ema", type=float, default=0.0, help="decay of averaged weights, such as 0.9999; 0 keeps none")
     run.add_argument("--mixed-precision", choices=("no", "fp16", "bf16"), default="no", help="arithmetic of the networks")
     run.add_argument("--gradient-checkpointing", action="store_true", help="half the memory for a third more time")
@@ -175,6 +181,7 @@ def _train(given: argparse.Namespace, stage: int) -> None:
         Options(**shared),
         validation=seen,
         schedule=schedule,
+        weighting=given.weighting,
         gradient_checkpointing=given.gradient_checkpointing,
         **particular,
     )

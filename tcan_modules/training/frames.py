@@ -116,6 +116,8 @@ def repeat_frames(x: torch.Tensor, frames: int) -> torch.Tensor:
     return x.repeat_interleave(frames, dim=0)
 
 
-def mean_error(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Mean squared error in float32, as the authors' loss."""
-    return F.mse_loss(prediction.float(), target.float())
+def mean_error(prediction: torch.Tensor, target: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
+    """Mean squared error in float32, as the authors' loss; ``weights`` are of the rows, ``[rows]``."""
+    if weights is None:
+        return F.mse_loss(prediction.float(), target.float())
+    return (F.mse_loss(prediction.float(), target.float(), reduction="none").flatten(1).mean(1) * weights).mean()

@@ -21,6 +21,15 @@ SCHEDULE = {
 }
 
 
+def velocity_weights(scheduler, timesteps: torch.Tensor) -> torch.Tensor:
+    """What makes of the squared error of predicted noise that of the velocity: 1 / alpha_bar, ``[rows]``.
+
+    The error of predicted noise falls to nothing at the noisiest timesteps, although the picture is least known there: weighed so, they
+    count as much as the others (Salimans and Ho, "Progressive distillation", section 4).
+    """
+    return 1 / scheduler.alphas_cumprod.to(timesteps.device)[timesteps]
+
+
 class TCAN(nn.Module):
     """Denoising UNet with APPA, appearance UNet and ControlNet, from the parts of a checkpoint.
 
@@ -147,9 +156,16 @@ class TCAN(nn.Module):
         # the features stay until the next call: gradient checkpointing reads them again on the way back
         return prediction.unflatten(0, (rows, frames))
 
-    def loss(self, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor, **conditions) -> torch.Tensor:
-        """Mean squared error of the predicted noise (or velocity), for clean latents ``[rows, frames, 4, h, w]``."""
+    def loss(
+        self, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor, weighting: str = "uniform", **conditions
+    ) -> torch.Tensor:
+        """Mean squared error of the predicted noise (or velocity), for clean latents ``[rows, frames, 4, h, w]``.
+
+        Args:
+            weighting: of the timesteps, ``uniform`` or ``velocity`` (`velocity_weights`).
+        """
         noisy = self.scheduler.add_noise(latents, noise, timesteps)
         velocity = self.scheduler.config.prediction_type == "v_prediction"
         target = self.scheduler.get_velocity(latents, noise, timesteps) if velocity else noise
-        return mean_error(self(noisy, timesteps, **conditions), target)
+        weights = velocity_weights(self.scheduler, timesteps) if weighting == "velocity" and not velocity else None
+        return mean_error(self(noisy, timesteps, **conditions), target, weights)

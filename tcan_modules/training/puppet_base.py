@@ -1,6 +1,8 @@
 """The puppet model's base: a small SD-shaped UNet and its OpenPose ControlNet, in place of SD1.5 and its published ControlNet.
 
-Both are trained together, half of the pictures with their pose and half without, and are frozen ever after.
+Both are trained together, half of the pictures with their pose and half without, and are frozen ever after. At first every picture is
+alone; then two pictures of one character attend to each other, most of the time. SD1.5 brings that along: its self-attention finds what
+belongs together in two pictures without training ("reference-only"), and TCAN's stage 1 builds on it.
 """
 
 import torch
@@ -8,8 +10,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from ..naming import Architecture
-from .model import SCHEDULE
+from .frames import FrameCount, mean_error
+from .model import SCHEDULE, velocity_weights
 from .networks import new_controlnet, new_unet
+from .reading import AppearanceFeatures, read_appearance
 from .steps import draw_noise, to_signed
 
 CONTEXT = 32  # width of the text embedding
@@ -24,6 +28,7 @@ ARCHITECTURE = Architecture(
     context_dim=CONTEXT,
 )
 HINT_CHANNELS, FULL_HINT_CHANNELS = (8, 16, 32, 64), (16, 32, 96, 256)
+APART = 0.3  # chance of a pair to be trained as two pictures that know nothing of each other
 
 
 def empty_prompt() -> torch.Tensor:
@@ -43,6 +48,8 @@ class PuppetBase(nn.Module):
         self.controlnet.controlnet_cond_embedding = ControlNetConditioningEmbedding(
             ARCHITECTURE.block_channels[0], block_out_channels=HINT_CHANNELS
         )
+        self.mates = AppearanceFeatures(self.unet, lambda features: features.roll(len(features) // 2, 0))
+        read_appearance(self.unet, self.mates, FrameCount())
         self.vae = vae.requires_grad_(False)
         self.scheduler = DDIMScheduler(**SCHEDULE)
         self.register_buffer("empty_prompt", empty_prompt(), persistent=False)
@@ -60,12 +67,20 @@ class PuppetBase(nn.Module):
         )[0]
 
     def forward(self, batch: dict[str, torch.Tensor], generator: torch.Generator) -> torch.Tensor:
+        """Loss of pictures ``[n, 1, 3, h, w]``, n even; where ``paired`` (bool ``[n]``), those at 2k and 2k + 1 belong together."""
+        order = torch.arange(len(batch["pixels"])).view(-1, 2).T.flatten()  # first of all pairs, then second of all pairs
         with torch.no_grad():
-            latents = self.vae.encode(to_signed(batch["pixels"]).flatten(0, 1))
+            latents = self.vae.encode(to_signed(batch["pixels"][order, 0]))
         noise, times = draw_noise(latents, generator)
+        half = len(latents) // 2
+        nearer, apart = torch.rand(2, half, generator=generator).to(latents.device)
+        self.mates.dropped = (apart < APART).repeat(2) | ~batch["paired"][order]
+        # the second of a pair is the clearer one, as a reference is
+        times[half:] = torch.where(self.mates.dropped[half:], times[half:], (times[half:] * nearer).long())
         noisy = self.scheduler.add_noise(latents, noise, times)
-        pose = batch["pose"].flatten(0, 1).float() / 255
-        return F.mse_loss(self.predict(noisy, times, pose, (len(noisy) + 1) // 2).float(), noise)
+        pose = batch["pose"][order, 0].float() / 255
+        prediction = self.predict(noisy, times, pose, half)
+        return mean_error(prediction, noise, velocity_weights(self.scheduler, times))
 
 
 def wide_hints(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

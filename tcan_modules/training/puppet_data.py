@@ -36,15 +36,21 @@ class PuppetCrops(Dataset):
 
 
 class PuppetPictures(Dataset):
-    """For the base model: one picture and its pose."""
+    """For the base model: one picture and its pose. From ``alone`` on, numbers 2k and 2k + 1 show one character and scene."""
 
-    def __init__(self, seed: int):
-        self.seed = seed
+    def __init__(self, seed: int, alone: int = 0):
+        self.seed, self.alone = seed, alone
 
     def __getitem__(self, number: int) -> dict[str, torch.Tensor]:
         rng = np.random.default_rng([29, self.seed, number])
-        clip = _Stage(self.seed, number).clip(_MOTION, 1, rng.uniform(0, 99))
-        return {"pixels": channels_first(clip.frames), "pose": channels_first(draw_keypoints(clip.keypoints, SIZE))}
+        paired = number >= self.alone
+        stage = _Stage(self.seed, number // 2 * 2 if paired else number)
+        clip = stage.clip(_REFERENCE_MOTION if paired and number % 2 else _MOTION, 1, rng.uniform(0, 99))
+        return {
+            "pixels": channels_first(clip.frames),
+            "pose": channels_first(draw_keypoints(clip.keypoints, SIZE)),
+            "paired": torch.tensor(paired),
+        }
 
 
 class PuppetPairs(Dataset):

@@ -31,14 +31,13 @@ _BETAS = (0.9, 0.99)
 VAE = Options(
     out=Path("vae"), steps=3200, batch=16, lr=2e-3, schedule="cosine", warmup=50, ema=0.995, weight_decay=1e-4, save_every=200
 )
-BASE = Options(
-    out=Path("base"), steps=6000, batch=16, lr=1e-3, schedule="cosine", warmup=100, ema=0.995, betas=_BETAS, save_every=200
-)
+BASE = Options(out=Path("base"), steps=4400, batch=16, lr=6e-4, warmup=100, ema=0.998, betas=_BETAS, save_every=200)
+ALONE = 25_600  # pictures that the base model sees one by one; then it sees pairs
 STAGE1 = Options(
-    out=Path("stage1"), steps=6000, batch=8, lr=6e-4, schedule="cosine", warmup=100, ema=0.995, betas=_BETAS, save_every=100
+    out=Path("stage1"), steps=2600, batch=8, lr=6e-4, schedule="cosine", warmup=100, ema=0.995, betas=_BETAS, save_every=100
 )
 STAGE2 = Options(
-    out=Path("stage2"), steps=1200, batch=2, lr=6e-4, schedule="cosine", warmup=50, ema=0.99, betas=_BETAS, save_every=50
+    out=Path("stage2"), steps=600, batch=2, lr=6e-4, schedule="cosine", warmup=50, ema=0.99, betas=_BETAS, save_every=50
 )
 SAMPLING = {"steps": 12, "guidance": 1.5}
 CONTROLNET_BLOCKS = (0, 1, 2)  # grids of 16, 8 and 4: the authors' layers are on grids of 16 and 8 too
@@ -96,7 +95,7 @@ def train_base(recipe: Recipe, vae: Path) -> Path | None:
 
     torch.manual_seed(recipe.seed + 1)
     model = PuppetBase(start.vae).to(memory_format=torch.channels_last)
-    trainer = Trainer(model, PuppetPictures(recipe.seed), options, title="base", export=export)
+    trainer = Trainer(model, PuppetPictures(recipe.seed, ALONE), options, title="base", export=export)
     return target if trainer.run() else None
 
 
@@ -126,7 +125,13 @@ def train_stages(recipe: Recipe, base: Path) -> Path | None:
     """Phases 3 and 4, by the code that trains TCAN on real videos."""
     seen = PuppetClips(recipe.seed + 1000, outliers=0.0)[0]
     first = train_stage(
-        1, open_packed(base), PuppetPairs(recipe.seed), recipe.options(STAGE1), validation=seen, sampling=SAMPLING
+        1,
+        open_packed(base),
+        PuppetPairs(recipe.seed),
+        recipe.options(STAGE1),
+        weighting="velocity",
+        validation=seen,
+        sampling=SAMPLING,
     )
     if first is None:
         return None
@@ -136,6 +141,7 @@ def train_stages(recipe: Recipe, base: Path) -> Path | None:
         PuppetClips(recipe.seed),
         recipe.options(STAGE2),
         controlnet_blocks=CONTROLNET_BLOCKS,
+        weighting="velocity",
         validation=seen,
         sampling=SAMPLING,
     )

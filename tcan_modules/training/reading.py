@@ -5,6 +5,8 @@ What ``norm1`` gives in the mid and up blocks of the appearance UNet is joined t
 goes through the denoising UNet's own keys and values.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -24,13 +26,19 @@ def _meeting_blocks(unet: nn.Module) -> dict[str, nn.Module]:
 
 
 class AppearanceFeatures:
-    """What the appearance UNet leaves for the denoising UNet, filled by hooks while it runs."""
+    """What the appearance UNet leaves for the denoising UNet, filled by hooks while it runs.
 
-    def __init__(self, appearance: nn.Module):
+    Args:
+        arrange: what to keep of features ``[rows, tokens, channels]``.
+    """
+
+    def __init__(self, appearance: nn.Module, arrange: Callable[[torch.Tensor], torch.Tensor] = lambda features: features):
         self.kept: dict[str, torch.Tensor] = {}
         self.dropped: torch.Tensor | None = None  # bool [rows]: rows that must not see their reference
         for name, block in _meeting_blocks(appearance).items():
-            block.norm1.register_forward_hook(lambda _layer, _arguments, output, name=name: self.kept.__setitem__(name, output))
+            block.norm1.register_forward_hook(
+                lambda _layer, _arguments, output, name=name: self.kept.__setitem__(name, arrange(output))
+            )
 
     def clear(self) -> None:
         """Forget the features: the denoising UNet sees its own tokens alone."""

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import torch
 
-from ..checkpoint import VAE_PREFIX, Checkpoint, Part, pack
+from ..checkpoint import Checkpoint, Part, pack
 from .model import CONTROLNET_BLOCKS, TCAN
 from .sampling import sample_clip, side_by_side, write_video
 from .sources import Start
 from .state import Tensors, save_tensors
 from .steps import StageStep
 from .trainer import Options, Trainer
-from .vae import SCALE, TinyVAE
+from .vae import TinyVAE
 
 DROP_REFERENCE = 0.1
 
@@ -32,6 +32,7 @@ def train_stage(
     controlnet_blocks=CONTROLNET_BLOCKS,
     gradient_checkpointing: bool = False,
     schedule: dict | None = None,
+    weighting: str = "uniform",
     validation: dict | None = None,
     sampling: dict | None = None,
 ) -> Path | None:
@@ -42,6 +43,7 @@ def train_stage(
         rank: of new LoRA in stage 1.
         controlnet_blocks: down blocks of the ControlNet that get temporal layers in stage 2, where the checkpoint has none.
         schedule: what to change in the noise schedule (`SCHEDULE`).
+        weighting: of the timesteps in the loss (`TCAN.loss`).
         gradient_checkpointing: compute activations twice to keep fewer.
         validation: a sample of the same kind that the validation video is made of.
         sampling: ``steps`` and ``guidance`` of that video.
@@ -56,7 +58,7 @@ def train_stage(
         model.enable_gradient_checkpointing()
     if options.mixed_precision != "no":
         model.halve_frozen({"fp16": torch.float16, "bf16": torch.bfloat16}[options.mixed_precision])
-    step = StageStep(model, start.vae, start.empty_prompt, drop_reference if stage == 1 else 0.0)
+    step = StageStep(model, start.vae, start.empty_prompt, drop_reference if stage == 1 else 0.0, weighting)
 
     def validate(folder: Path, number: int) -> None:
         clip = sample_clip(model, start.vae, step.empty_prompt, validation["reference"], validation["pose"], **(sampling or {}))
@@ -92,8 +94,6 @@ def trained_checkpoint(begun: Checkpoint, stage: int, model: TCAN, learned: Tens
 
 def write_packed(path: Path, checkpoint: Checkpoint, start: Start, dtype: torch.dtype = torch.float16) -> None:
     """Write all parts as one packed file; a TAESD goes along under the names that the host reads it by."""
-    tensors = pack(checkpoint)
     if isinstance(start.vae, TinyVAE):
-        tensors |= {VAE_PREFIX + name: tensor for name, tensor in start.vae.model.full_state().items()}
-        tensors |= {f"{VAE_PREFIX}vae_scale": torch.tensor(SCALE), f"{VAE_PREFIX}vae_shift": torch.tensor(0.0)}
-    save_tensors(path, {name: tensor.detach().to(dtype) for name, tensor in tensors.items()})
+        checkpoint = replace(checkpoint, vae=Part(start.vae.host_state(), "training"))
+    save_tensors(path, {name: tensor.detach().to(dtype) for name, tensor in pack(checkpoint).items()})

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tcan_modules.training.puppet_character import Character
-from tcan_modules.training.puppet_data import PuppetClips, PuppetPairs
+from tcan_modules.training.puppet_data import PuppetClips, PuppetPairs, PuppetPictures
 from tcan_modules.training.puppet_motion import SIZE, STYLES, Motion, pose
 from tcan_modules.training.puppet_outliers import spoil
 from tcan_modules.training.puppets import make_clip
@@ -87,3 +87,17 @@ def test_samples_are_functions_of_their_number():
         assert first["pixels"].shape[1:] == first["pose"].shape[1:] == (3, SIZE, SIZE)
         assert first["reference"].shape == (3, SIZE, SIZE)
         assert (first["reference"] != first["pixels"][0]).any()
+
+
+def test_pictures_come_alone_and_then_in_pairs():
+    """The second of a pair is the same character and scene in another pose; most of the scene shows in both."""
+
+    def unchanged(one: dict, other: dict) -> float:
+        difference = (one["pixels"].float() - other["pixels"].float()).abs().mean(1)
+        return (difference < 2).float().mean().item()
+
+    pictures = [PuppetPictures(3, alone=4)[number] for number in range(8)]
+    assert [bool(picture["paired"]) for picture in pictures] == [False] * 4 + [True] * 4
+    for number in range(0, 8, 2):
+        share = unchanged(pictures[number], pictures[number + 1])
+        assert (0.5 < share < 0.99) if number >= 4 else share < 0.2

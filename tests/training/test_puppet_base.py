@@ -1,0 +1,49 @@
+"""The stand-in for SD1.5 and its ControlNet: who sees whom, and what the loss weighs."""
+
+import pytest
+import torch
+
+pytest.importorskip("diffusers")
+
+from tcan_modules.training.autoencoder import TinyAutoencoder
+from tcan_modules.training.model import velocity_weights
+from tcan_modules.training.puppet_base import PuppetBase
+from tcan_modules.training.vae import TinyVAE
+
+
+@pytest.fixture(scope="module")
+def base() -> PuppetBase:
+    torch.manual_seed(0)
+    return PuppetBase(TinyVAE(TinyAutoencoder()))
+
+
+def predict(base: PuppetBase, noisy: torch.Tensor, apart: list[bool]) -> torch.Tensor:
+    base.mates.dropped = torch.tensor(apart).repeat(2)
+    with torch.no_grad():
+        return base.predict(noisy, torch.full((4,), 500), torch.zeros(4, 3, 64, 64), 2)
+
+
+def test_pairs_see_each_other_and_nobody_else(base):
+    """Rows are first of all pairs, then second of all pairs; here rows 0 and 2 are a pair, and rows 1 and 3 do not know it."""
+    noisy = torch.randn(4, 4, 8, 8)
+    changed = noisy.clone()
+    changed[2] += 1
+    before, after = predict(base, noisy, [False, True]), predict(base, changed, [False, True])
+    assert not torch.allclose(before[0], after[0], atol=1e-4)
+    assert torch.allclose(before[[1, 3]], after[[1, 3]], atol=1e-6)
+    before, after = predict(base, noisy, [True, True]), predict(base, changed, [True, True])
+    assert torch.allclose(before[0], after[0], atol=1e-6)
+
+
+def test_weighed_errors_of_noise_are_errors_of_velocity(base):
+    """For the same guess of the clean latents at every timestep."""
+    clean, noise, error = (torch.randn(5, 4, 8, 8, generator=torch.Generator().manual_seed(seed)) for seed in range(3))
+    times = torch.tensor([1, 250, 500, 750, 999])
+    scheduler = base.scheduler
+    alpha = scheduler.alphas_cumprod[times].view(-1, 1, 1, 1)
+    noisy, guess = scheduler.add_noise(clean, noise, times), clean + 0.1 * error
+    guessed_noise = (noisy - alpha.sqrt() * guess) / (1 - alpha).sqrt()
+    velocity = alpha.sqrt() * guessed_noise - (1 - alpha).sqrt() * guess
+    expected = (velocity - scheduler.get_velocity(clean, noise, times)).square().mean((1, 2, 3))
+    weighed = (guessed_noise - noise).square().mean((1, 2, 3)) * velocity_weights(scheduler, times)
+    assert torch.allclose(weighed, expected, rtol=1e-3)
