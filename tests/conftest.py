@@ -10,9 +10,10 @@ import pytest
 # on the number of cores. Read when torch is imported, so before the imports below.
 os.environ["OMP_NUM_THREADS"] = "1"
 
-from tests import demo, wide_models
+from tests import wide_models
 from tests.chaining.scene import Scene, Untouched
 from tests.host import Host, boot
+from tests.pictures import animate_files
 from tests.pose.test_workflow import driving_video
 from tests.server import Server, running
 
@@ -43,7 +44,7 @@ def server() -> Iterator[Server]:
 @pytest.fixture(scope="session")
 def prepared(server) -> Server:
     """The server with the files that the workflows name: small pictures, tiny random models."""
-    demo.prepare(server.base, frames=6, width=128, height=96)
+    animate_files(server.base, frames=6, width=128, height=96)
     for folder in ("checkpoints", "loras", "controlnet"):
         (server.base / "models" / folder).mkdir(parents=True, exist_ok=True)
     wide_models.checkpoint(server.base / "models" / "checkpoints" / "v1-5-pruned-emaonly.safetensors")

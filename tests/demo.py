@@ -4,18 +4,13 @@ Its weights are the tiny reference checkpoint with random values, so the picture
 """
 
 import argparse
-import json
 import os
 import sys
 import time
 from pathlib import Path
 
-import torch
-from PIL import Image
-
+from tests.pictures import animate_files, animate_graph
 from tests.server import Server, running
-from tests.tiny_models import tiny_checkpoint, tiny_vae
-from tests.walk import pose_images
 
 ROOT = Path(__file__).resolve().parent.parent
 FRAMES, SIZE = 48, 128
@@ -23,34 +18,6 @@ FRAMES, SIZE = 48, 128
 
 def say(text: str) -> None:
     sys.stderr.write(f"{text}\n")
-
-
-def photograph(path: Path, size: int = SIZE) -> None:
-    """A person who is fine with being animated: the astronaut Eileen Collins, a NASA picture in the public domain."""
-    from skimage import data
-
-    Image.fromarray(data.astronaut()).resize((size, size), Image.Resampling.LANCZOS).save(path)
-
-
-def save_frames(frames: torch.Tensor, path: Path) -> None:
-    """An animated WebP without loss, as Load Image reads it: poses need their black to be black."""
-    pictures = [Image.fromarray((frame * 255).round().byte().numpy()) for frame in frames]
-    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=125, lossless=True)
-
-
-def prepare(base: Path, frames: int = FRAMES, width: int = SIZE, height: int = SIZE) -> None:
-    """The files that the workflow names, in a scratch ComfyUI folder."""
-    graph = load_graph()
-    names = {name: value for node in graph.values() for name, value in node["inputs"].items() if isinstance(value, str)}
-    (base / "models" / "vae").mkdir(parents=True, exist_ok=True)
-    tiny_checkpoint(base / "models" / "tcan" / names["checkpoint"])
-    tiny_vae(base / "models" / "vae" / names["vae_name"])
-    photograph(base / "input" / "character.png")
-    save_frames(pose_images(frames, width, height), base / "input" / "poses.webp")
-
-
-def load_graph() -> dict:
-    return json.loads((ROOT / "workflows" / "api" / "animate.json").read_text())
 
 
 def show_progress(graph: dict, event: str, data: dict) -> None:
@@ -63,7 +30,7 @@ def show_progress(graph: dict, event: str, data: dict) -> None:
 
 def run(server: Server, out: Path) -> Path:
     """Send the workflow, follow it, and bring its video to ``out``."""
-    graph = load_graph()
+    graph = animate_graph()
     started = time.monotonic()
     done = server.wait(server.queue(graph), on_message=lambda event, data: show_progress(graph, event, data))
     saved = next(
@@ -85,7 +52,7 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     say("Starting ComfyUI …")
     with running() as server:
-        prepare(server.base)
+        animate_files(server.base, FRAMES, SIZE, SIZE)
         say("Running workflows/api/animate.json:")
         video = run(server, out.resolve())
     sys.stdout.write(f"{video}\n")

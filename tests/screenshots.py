@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-from tests import demo
 from tests.page import EMPTY, Page, opened
+from tests.pictures import animate_files
 from tests.server import running
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,7 +41,7 @@ def help_page(page: Page) -> None:
 
 def main() -> None:
     with running() as server:
-        demo.prepare(server.base, frames=24)
+        animate_files(server.base, 24, 128, 128)
         with opened(server, 1600, 1000) as page:
             page.open(**PLAIN)
             workflow(page)

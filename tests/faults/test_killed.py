@@ -5,24 +5,17 @@ import threading
 
 import pytest
 
-from tests.demo import load_graph, photograph, save_frames
+from tests.pictures import animate_files, animate_graph
 from tests.scratch import base_directory
 from tests.server import running
-from tests.tiny_models import tiny_checkpoint, tiny_vae
-from tests.walk import pose_images
 
 FRAMES, SIZE = 3, 64
 
 
 def prepared(base) -> dict:
     """The shipped graph with tiny models; it saves its latents."""
-    graph = json.loads(json.dumps(load_graph()))
-    names = {name: value for node in graph.values() for name, value in node["inputs"].items() if isinstance(value, str)}
-    (base / "models" / "vae").mkdir(parents=True, exist_ok=True)
-    tiny_checkpoint(base / "models" / "tcan" / names["checkpoint"])
-    tiny_vae(base / "models" / "vae" / names["vae_name"])
-    photograph(base / "input" / "character.png", SIZE)
-    save_frames(pose_images(FRAMES, SIZE, SIZE), base / "input" / "poses.webp")
+    animate_files(base, FRAMES, SIZE, SIZE)
+    graph = animate_graph()
     sampler = next(node for node, entry in graph.items() if entry["class_type"] == "TCANMultiDiffusionSampler")
     wanted, todo = set(), [sampler]
     while todo:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.demo import photograph
 from tests.host_nodes import capture
+from tests.pictures import photograph
 
 WORKFLOWS = Path(__file__).parents[2] / "workflows"
 PREVIEW = "11"

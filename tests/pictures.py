@@ -1,0 +1,46 @@
+"""Pictures and models that the graphs of the tests read."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from tests.tiny_models import tiny_checkpoint, tiny_vae
+from tests.walk import pose_images
+
+WORKFLOWS = Path(__file__).resolve().parent.parent / "workflows"
+
+
+def animate_graph() -> dict:
+    """The API twin of the `animate` workflow."""
+    return json.loads((WORKFLOWS / "api" / "animate.json").read_text())
+
+
+def animate_files(base: Path, frames: int, width: int, height: int) -> None:
+    """The files that `animate` names, in a ComfyUI folder: a photograph, a walk, and tiny models with random weights."""
+    names = {name: value for node in animate_graph().values() for name, value in node["inputs"].items() if isinstance(value, str)}
+    (base / "models" / "vae").mkdir(parents=True, exist_ok=True)
+    tiny_checkpoint(base / "models" / "tcan" / names["checkpoint"])
+    tiny_vae(base / "models" / "vae" / names["vae_name"])
+    photograph(base / "input" / "character.png", max(width, height))
+    save_frames(walk(frames, width, height), base / "input" / "poses.webp")
+
+
+def photograph(path: Path, size: int = 128) -> None:
+    """A person who is fine with being animated: the astronaut Eileen Collins, a NASA picture in the public domain."""
+    from skimage import data
+
+    Image.fromarray(data.astronaut()).resize((size, size), Image.Resampling.LANCZOS).save(path)
+
+
+def walk(frames: int, width: int, height: int) -> np.ndarray:
+    """Drawn poses, uint8 ``[frames, height, width, 3]``."""
+    return (pose_images(frames, width, height) * 255).round().byte().numpy()
+
+
+def save_frames(frames: Sequence[np.ndarray], path: Path) -> None:
+    """Write uint8 pictures as an animated WebP without loss, as Load Image reads it: poses need their black to be black."""
+    pictures = [Image.fromarray(frame) for frame in frames]
+    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=83, lossless=True)
