@@ -17,8 +17,9 @@ WEB_DIRECTORY = "./web"  # help pages: web/docs/<node id>.md and, in other langu
 _SUFFIXES = {".safetensors", ".ckpt"}
 _paths, _suffixes = folder_paths.folder_names_and_paths.get("tcan", ([], set()))
 _default = os.path.join(folder_paths.models_dir, "tcan")
+_ours = os.path.join(os.path.dirname(os.path.realpath(__file__)), "models")  # the puppet model of the first run
 folder_paths.folder_names_and_paths["tcan"] = (
-    [*_paths, *([] if _default in _paths else [_default])],
+    [*dict.fromkeys([*_paths, _default, _ours])],
     _SUFFIXES | set(_suffixes),
 )
 

@@ -10,7 +10,7 @@ import pytest
 # on the number of cores. Read when torch is imported, so before the imports below.
 os.environ["OMP_NUM_THREADS"] = "1"
 
-from tests import wide_models
+from tests import demo, wide_models
 from tests.chaining.scene import Scene, Untouched
 from tests.host import Host, boot
 from tests.pictures import animate_files
@@ -51,6 +51,7 @@ def prepared(server) -> Server:
     wide_models.control_net(server.base / "models" / "controlnet" / "control_v11p_sd15_openpose.pth")
     wide_models.lora(server.base / "models" / "loras" / "your_lora.safetensors")
     wide_models.public_parts(server.base / "models" / "tcan" / "TCAN")
+    demo.draw_inputs(server.base / "input", 6)
     driving_video(server.base / "input" / "driving.mp4", 6)
     return server
 

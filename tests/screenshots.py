@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
+from tests import demo
 from tests.page import EMPTY, Page, opened
-from tests.pictures import animate_files
 from tests.server import running
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -13,14 +13,14 @@ PLAIN = {"Comfy.Minimap.Visible": False, "Comfy.Graph.CanvasInfo": False}
 
 
 def workflow(page: Page) -> None:
-    """`animate` as it looks when it has run."""
-    page.load(json.loads((ROOT / "workflows" / "animate.json").read_text(encoding="utf-8")))
+    """`puppet` as it looks when it has run."""
+    page.load(json.loads((ROOT / "workflows" / "puppet.json").read_text(encoding="utf-8")))
     page.fit()
     page.press_run(600)
     page.playwright.wait_for_selector("video")
     page.shown("Windows over time")
     page.settle()
-    page.screenshot(IMAGES / "animate.jpg")
+    page.screenshot(IMAGES / "workflow.jpg")
 
 
 def blueprint(page: Page) -> None:
@@ -41,7 +41,7 @@ def help_page(page: Page) -> None:
 
 def main() -> None:
     with running() as server:
-        animate_files(server.base, 24, 128, 128)
+        demo.draw_inputs(server.base / "input")
         with opened(server, 1600, 1000) as page:
             page.open(**PLAIN)
             workflow(page)

@@ -6,13 +6,18 @@ import json
 import re
 
 import av
+import numpy as np
 import pytest
 
+from tcan_modules.training.metrics import psnr
+from tests import demo
 from tests import page as web
 from tests.contract import NODES
 from tests.locales import load as locale
 from tests.test_blueprint import needs_blueprints
 from tests.test_workflows import FOLDER, NAMES, load
+
+PSNR = 16  # of the puppet model against the truth, in dB; a grey picture has 11
 
 pytestmark = [
     pytest.mark.skipif(web.chromium() is None, reason="no browser here: apt-get install chromium"),
@@ -45,22 +50,25 @@ def test_a_workflow_opens_as_it_is_in_the_file(page, name):
 
 
 def test_the_run_button_makes_a_video_that_the_page_shows(page):
-    page.load(load("animate"))
-    page.set_widgets("TCANMultiDiffusionSampler", steps=2, window_length=4, window_overlap=1)
+    """With the trained puppet model, as somebody who has just installed the pack."""
+    page.load(load("puppet"))
     page.fit()
     run = page.press_run()
     assert run["status"]["status_str"] == "success", run["status"]
     assert page.problems() == []
     video = page.playwright.wait_for_selector("video")
     page.playwright.wait_for_function("video => video.readyState > 1", arg=video)
-    assert video.evaluate("video => [video.videoWidth, video.videoHeight]") == [128, 96]
-    assert page.shown("Where the background is held still") == [[128, 96]] * 6
+    assert video.evaluate("video => [video.videoWidth, video.videoHeight]") == [384, 128]
+    assert page.shown("Where the background is held still") == [[128, 128]] * 6
     assert len(page.shown("Windows over time")) == 1
     assert page.colors("Where the background is held still") > 50
     saved = next(file for output in run["outputs"].values() for file in output.get("images", []) if ".mp4" in file["filename"])
     with av.open(io.BytesIO(page.server.view(saved))) as written:
         said = {key: json.loads(value) for key, value in written.metadata.items() if key in ("made_with", "workflow")}
+        frames = np.stack([frame.to_ndarray(format="rgb24") for frame in written.decode(video=0)])
     assert said["made_with"] == "TCAN" and said["workflow"]["nodes"]
+    result, truth = frames[:, :, 256:] / np.float32(255), demo.truth(6).frames / np.float32(255)
+    assert psnr(result, truth) > PSNR
 
 
 @needs_blueprints

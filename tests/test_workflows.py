@@ -9,10 +9,13 @@ import pytest
 import torch
 from PIL import Image, ImageSequence
 
+from tests import demo
 from tests.pictures import save_frames, walk
 
 FOLDER = Path(__file__).resolve().parent.parent / "workflows"
 NAMES = sorted(file.stem for file in FOLDER.glob("*.json"))
+# height and width of the videos: the detector wants more pixels than the sampler, and three pictures stand side by side
+SIZES = {"animate_from_video": (192, 256), "puppet": (128, 384)}
 NOTES = ("Note", "MarkdownNote")
 
 
@@ -44,7 +47,7 @@ def as_api(graph: dict, object_info: dict) -> dict:
 
 
 def test_what_is_shipped():
-    assert {"animate", "animate_with_your_checkpoint", "long_video"} <= set(NAMES)
+    assert {"animate", "animate_with_your_checkpoint", "long_video", "puppet"} <= set(NAMES)
     assert sorted(file.stem for file in (FOLDER / "api").glob("*.json")) == NAMES
 
 
@@ -90,6 +93,14 @@ def test_the_poses_of_the_tests_are_skeletons(tmp_path):
     assert frames.max() == 255 and 0.02 < (frames != 0).any(-1).mean() < 0.5
 
 
+def test_the_puppet_comes_along(tmp_path):
+    demo.draw_inputs(tmp_path)
+    for drawn in tmp_path.iterdir():
+        with Image.open(drawn) as ours, Image.open(FOLDER / "inputs" / drawn.name) as shipped:
+            pairs = zip(ImageSequence.Iterator(ours), ImageSequence.Iterator(shipped), strict=True)
+            assert all(np.array_equal(one.convert("RGB"), other.convert("RGB")) for one, other in pairs)
+
+
 def shortened(name: str, **widgets) -> dict:
     """The API twin with few steps and short windows."""
     prompt = load(name, api=True)
@@ -104,7 +115,7 @@ def shortened(name: str, **widgets) -> dict:
 def test_it_runs_over_http(prepared, name):
     if name == "animate_from_video":
         pytest.importorskip("mediapipe")
-    size = (192, 256) if name == "animate_from_video" else (96, 128)  # the detector wants more pixels than the sampler
+    size = SIZES.get(name, (96, 128))
     prompt = shortened(name, detector="mediapipe", resolution=size[0], height=size[0], width=size[1])
     run = prepared.wait(prepared.queue(prompt))
     saved = next(

@@ -31,15 +31,15 @@ _BETAS = (0.9, 0.99)
 VAE = Options(
     out=Path("vae"), steps=3200, batch=16, lr=2e-3, schedule="cosine", warmup=50, ema=0.995, weight_decay=1e-4, save_every=200
 )
-BASE = Options(out=Path("base"), steps=4400, batch=16, lr=6e-4, warmup=100, ema=0.998, betas=_BETAS, save_every=200)
+BASE = Options(out=Path("base"), steps=4000, batch=16, lr=6e-4, warmup=100, ema=0.998, betas=_BETAS, save_every=200)
 ALONE = 25_600  # pictures that the base model sees one by one; then it sees pairs
 STAGE1 = Options(
-    out=Path("stage1"), steps=2600, batch=8, lr=6e-4, schedule="cosine", warmup=100, ema=0.995, betas=_BETAS, save_every=100
+    out=Path("stage1"), steps=1800, batch=8, lr=6e-4, schedule="cosine", warmup=100, ema=0.995, betas=_BETAS, save_every=100
 )
 STAGE2 = Options(
-    out=Path("stage2"), steps=600, batch=2, lr=6e-4, schedule="cosine", warmup=50, ema=0.99, betas=_BETAS, save_every=50
+    out=Path("stage2"), steps=400, batch=2, lr=6e-4, schedule="cosine", warmup=50, ema=0.99, betas=_BETAS, save_every=50
 )
-SAMPLING = {"steps": 12, "guidance": 1.5}
+SAMPLING = {"steps": 10, "guidance": 2.5}
 CONTROLNET_BLOCKS = (0, 1, 2)  # grids of 16, 8 and 4: the authors' layers are on grids of 16 and 8 too
 FILE = "tcan_puppets.safetensors"
 
