@@ -1,4 +1,4 @@
-"""Pictures and models that the graphs of the tests read."""
+"""The shipped workflows, and the pictures and models that graphs of the tests read."""
 
 import json
 from collections.abc import Sequence
@@ -13,14 +13,15 @@ from tests.walk import pose_images
 WORKFLOWS = Path(__file__).resolve().parent.parent / "workflows"
 
 
-def animate_graph() -> dict:
-    """The API twin of the `animate` workflow."""
-    return json.loads((WORKFLOWS / "api" / "animate.json").read_text())
+def load(name: str, api: bool = False) -> dict:
+    """A shipped workflow, or its API twin."""
+    return json.loads((WORKFLOWS / ("api" if api else "") / f"{name}.json").read_text(encoding="utf-8"))
 
 
 def animate_files(base: Path, frames: int, width: int, height: int) -> None:
     """The files that `animate` names, in a ComfyUI folder: a photograph, a walk, and tiny models with random weights."""
-    names = {name: value for node in animate_graph().values() for name, value in node["inputs"].items() if isinstance(value, str)}
+    graph = load("animate", api=True)
+    names = {name: value for node in graph.values() for name, value in node["inputs"].items() if isinstance(value, str)}
     (base / "models" / "vae").mkdir(parents=True, exist_ok=True)
     tiny_checkpoint(base / "models" / "tcan" / names["checkpoint"])
     tiny_vae(base / "models" / "vae" / names["vae_name"])

@@ -1,10 +1,10 @@
 """The screenshots of the README, taken in ComfyUI's real page after a real run: `python dev.py python -m tests.screenshots`."""
 
-import json
 from pathlib import Path
 
 from tests import demo
 from tests.page import EMPTY, Page, opened
+from tests.pictures import load
 from tests.server import running
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -14,7 +14,7 @@ PLAIN = {"Comfy.Minimap.Visible": False, "Comfy.Graph.CanvasInfo": False}
 
 def workflow(page: Page) -> None:
     """`puppet` as it looks when it has run."""
-    page.load(json.loads((ROOT / "workflows" / "puppet.json").read_text(encoding="utf-8")))
+    page.load(load("puppet"))
     page.fit()
     page.press_run(600)
     page.playwright.wait_for_selector("video")

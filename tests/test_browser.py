@@ -14,10 +14,11 @@ from tests import demo
 from tests import page as web
 from tests.contract import NODES
 from tests.locales import load as locale
+from tests.pictures import WORKFLOWS, load
 from tests.test_blueprint import needs_blueprints
-from tests.test_workflows import FOLDER, NAMES, load
+from tests.test_workflows import NAMES
 
-PSNR = 16  # of the puppet model against the truth, in dB; a grey picture has 11
+PSNR = 16  # of the puppet model against the truth, in dB; its mean colour has 15
 
 pytestmark = [
     pytest.mark.skipif(web.chromium() is None, reason="no browser here: apt-get install chromium"),
@@ -113,7 +114,7 @@ def test_help_opens_with_its_pictures(page, node_id):
     title, pictures = page.help(node_id)
     assert title == NODES[node_id][0]
     assert all(width > 0 for width in pictures)
-    text = (FOLDER.parent / "web" / "docs" / f"{node_id}.md").read_text(encoding="utf-8")
+    text = (WORKFLOWS.parent / "web" / "docs" / f"{node_id}.md").read_text(encoding="utf-8")
     assert len(pictures) == len(re.findall(r"!\[", text))
 
 

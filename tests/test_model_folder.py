@@ -4,18 +4,13 @@ import os
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from tests.strangers import assert_sentence
+from tests.strangers import assert_sentence, fuzz
 
-FUZZ = settings(
-    max_examples=int(os.environ.get("STRANGERS_EXAMPLES", "200")),
-    deadline=None,
-    derandomize="STRANGERS_EXAMPLES" not in os.environ,
-    suppress_health_check=list(HealthCheck),
-)
+FUZZ = fuzz(200)
 
 
 @pytest.fixture

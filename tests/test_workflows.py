@@ -2,7 +2,6 @@
 
 import json
 import uuid
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,17 +9,12 @@ import torch
 from PIL import Image, ImageSequence
 
 from tests import demo
-from tests.pictures import save_frames, walk
+from tests.pictures import WORKFLOWS, load, save_frames, walk
 
-FOLDER = Path(__file__).resolve().parent.parent / "workflows"
-NAMES = sorted(file.stem for file in FOLDER.glob("*.json"))
+NAMES = sorted(file.stem for file in WORKFLOWS.glob("*.json"))
 # height and width of the videos: the detector wants more pixels than the sampler, and three pictures stand side by side
 SIZES = {"animate_from_video": (192, 256), "puppet": (128, 384)}
 NOTES = ("Note", "MarkdownNote")
-
-
-def load(name: str, api: bool = False) -> dict:
-    return json.loads((FOLDER / ("api" if api else "") / f"{name}.json").read_text())
 
 
 def as_api(graph: dict, object_info: dict) -> dict:
@@ -48,7 +42,7 @@ def as_api(graph: dict, object_info: dict) -> dict:
 
 def test_what_is_shipped():
     assert {"animate", "animate_with_your_checkpoint", "long_video", "puppet"} <= set(NAMES)
-    assert sorted(file.stem for file in (FOLDER / "api").glob("*.json")) == NAMES
+    assert sorted(file.stem for file in (WORKFLOWS / "api").glob("*.json")) == NAMES
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -96,7 +90,7 @@ def test_the_poses_of_the_tests_are_skeletons(tmp_path):
 def test_the_puppet_comes_along(tmp_path):
     demo.draw_inputs(tmp_path)
     for drawn in tmp_path.iterdir():
-        with Image.open(drawn) as ours, Image.open(FOLDER / "inputs" / drawn.name) as shipped:
+        with Image.open(drawn) as ours, Image.open(WORKFLOWS / "inputs" / drawn.name) as shipped:
             pairs = zip(ImageSequence.Iterator(ours), ImageSequence.Iterator(shipped), strict=True)
             assert all(np.array_equal(one.convert("RGB"), other.convert("RGB")) for one, other in pairs)
 

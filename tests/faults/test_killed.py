@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from tests.pictures import animate_files, animate_graph
+from tests.pictures import animate_files, load
 from tests.scratch import base_directory
 from tests.server import running
 
@@ -15,7 +15,7 @@ FRAMES, SIZE = 3, 64
 def prepared(base) -> dict:
     """The shipped graph with tiny models; it saves its latents."""
     animate_files(base, FRAMES, SIZE, SIZE)
-    graph = animate_graph()
+    graph = load("animate", api=True)
     sampler = next(node for node, entry in graph.items() if entry["class_type"] == "TCANMultiDiffusionSampler")
     wanted, todo = set(), [sampler]
     while todo:

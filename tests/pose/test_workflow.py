@@ -1,20 +1,14 @@
 """workflows/animate_from_video: its poses come out of a real video."""
 
-import json
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
 
 from tests.host_nodes import capture
-from tests.pictures import photograph
+from tests.pictures import load, photograph
 
-WORKFLOWS = Path(__file__).parents[2] / "workflows"
 PREVIEW = "11"
-
-
-def api_graph() -> dict:
-    return json.loads((WORKFLOWS / "api" / "animate_from_video.json").read_text())
 
 
 def driving_video(path: Path, frames: int) -> None:
@@ -40,7 +34,7 @@ def test_its_poses_come_out_of_a_real_video(host) -> None:
     pytest.importorskip("mediapipe")
     photograph(host.base / "input" / "character.png", 512)
     driving_video(host.base / "input" / "driving.mp4", 4)
-    graph = api_graph()
+    graph = load("animate_from_video", api=True)
     wanted = [PREVIEW, "18", "10"]
     keep = set()
     while wanted:
