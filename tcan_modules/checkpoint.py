@@ -17,6 +17,7 @@ from .weights_file import CheckpointError, is_finite, read_file
 
 PACKED = "tcan."
 VAE_PREFIX = "first_stage_model."  # a packed file may carry a VAE under the host's own names
+V_PRED = "v_pred"  # an empty tensor, by which the host too marks a UNet that predicts velocity
 VAE_SIDE = 4096  # SD1.x VAEs have 512 channels
 
 LORA_FACTOR = re.compile(r"(.+)\.lora_(A|B)(?:\.[^.]+)?\.weight")  # PEFT names: layer, factor, adapter
@@ -61,6 +62,7 @@ class Checkpoint:
     controlnet_temporal: Part | None = None
     empty_prompt: torch.Tensor | None = None
     vae: Part | None = None
+    v_prediction: bool = False  # what the UNet predicts: velocity, or noise
     notes: list[str] = field(default_factory=list)
 
     def require(self, part: str) -> Part:
@@ -81,6 +83,8 @@ class Checkpoint:
                 lines.append(f"{title}: {len(found.tensors)} tensors from {found.source}")
             else:
                 lines.append(f"no {title}: {MEANINGS[part]}")
+        if self.v_prediction:
+            lines.append("the UNet predicts velocity")
         if self.empty_prompt is None:
             lines.append("no embedding of the empty prompt: encode your prompts with CLIP Text Encode")
         if self.vae is not None:
@@ -216,6 +220,8 @@ def pack(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
         packed[f"{PACKED}empty_prompt.weight"] = checkpoint.empty_prompt
     if checkpoint.vae is not None:
         packed |= {VAE_PREFIX + name: tensor for name, tensor in checkpoint.vae.tensors.items()}
+    if checkpoint.v_prediction:
+        packed[V_PRED] = torch.empty(0)
     seen: set[int] = set()
     for name, tensor in packed.items():
         shared = tensor.untyped_storage().data_ptr() in seen
@@ -235,7 +241,9 @@ def load_checkpoint(paths: Iterable[Path], name: str) -> Checkpoint:
     found: dict[str, Part] = {}
     plain_unets: list[Part] = []
     for path in sorted(paths):
-        parts = split_file(read_file(path), shown(path.name))
+        tensors = read_file(path)
+        checkpoint.v_prediction |= V_PRED in tensors
+        parts = split_file(tensors, shown(path.name))
         if set(parts) == {"unet"}:
             plain_unets.append(parts.pop("unet"))
         for key, part in parts.items():

@@ -40,6 +40,7 @@ WANTED = {
         "Upsample",
     ),
     "comfy.lora": ("load_lora",),
+    "comfy.model_base": ("ModelType.V_PREDICTION",),
     "comfy.model_management": (
         "cast_to_device",
         "dtype_size",

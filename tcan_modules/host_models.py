@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import comfy.cldm.cldm
 import comfy.controlnet
 import comfy.ldm.modules.attention
+import comfy.model_base
 import comfy.model_management
 import comfy.model_patcher
 import comfy.ops
@@ -42,6 +43,8 @@ class TCANModels:
         config = comfy.supported_models.SD15(settings)
         dtype, cast = _dtypes(tensors)
         config.set_inference_dtype(dtype, cast)
+        if self.checkpoint.v_prediction:
+            config.model_type = lambda *_: comfy.model_base.ModelType.V_PREDICTION
         model = config.get_model(tensors, "", device=_offload_device())
         _load(model.diffusion_model, tensors)
         return _patcher(model)

@@ -123,12 +123,10 @@ def _training_flags(stage: argparse.ArgumentParser, number: int) -> None:
         default="linear",
         help="noise over the timesteps; set the same in APPA Apply",
     )
-    run.add_argument("--prediction-type", choices=("epsilon", "v_prediction"), default="epsilon", help="what the UNet predicts")
     run.add_argument(
-        "--weighting",
-        choices=("uniform", "velocity"),
-        default="uniform",
-        help="of the timesteps in the loss; velocity lets the noisiest count as much as the others, as v-prediction does",
+        "--prediction-type",
+        choices=("epsilon", "v_prediction"),
+        help="what the UNet predicts (default: what its file says, or epsilon)",
     )
     run.add_argument("--ema", type=float, default=0.0, help="decay of averaged weights, such as 0.9999; 0 keeps none")
     run.add_argument("--mixed-precision", choices=("no", "fp16", "bf16"), default="no", help="arithmetic of the networks")
@@ -173,15 +171,15 @@ def _train(given: argparse.Namespace, stage: int) -> None:
         particular = {"controlnet_blocks": tuple(given.controlnet_blocks)}
     seen = VideoClips(videos[:1], given.size, min(16, videos[0].frames.count), given.seed)[0] if given.validate_every else None
     shared = {name: getattr(given, name) for name in Options.__dataclass_fields__ if hasattr(given, name)}
-    schedule = {"beta_schedule": given.beta_schedule, "prediction_type": given.prediction_type}
+    if given.prediction_type:
+        start.checkpoint.v_prediction = given.prediction_type == "v_prediction"
     packed = train_stage(
         stage,
         start,
         dataset,
         Options(**shared),
         validation=seen,
-        schedule=schedule,
-        weighting=given.weighting,
+        schedule={"beta_schedule": given.beta_schedule},
         gradient_checkpointing=given.gradient_checkpointing,
         **particular,
     )

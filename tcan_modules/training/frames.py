@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from ..naming import StateDict
 from ..temporal import TemporalTransformer, sinusoidal_positions
@@ -114,10 +113,3 @@ def _new_layer(channels: int, max_frames: int) -> TemporalTransformer:
 def repeat_frames(x: torch.Tensor, frames: int) -> torch.Tensor:
     """One entry a row to one entry a frame: ``[rows, …] -> [rows * frames, …]``."""
     return x.repeat_interleave(frames, dim=0)
-
-
-def mean_error(prediction: torch.Tensor, target: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
-    """Mean squared error in float32, as the authors' loss; ``weights`` are of the rows, ``[rows]``."""
-    if weights is None:
-        return F.mse_loss(prediction.float(), target.float())
-    return (F.mse_loss(prediction.float(), target.float(), reduction="none").flatten(1).mean(1) * weights).mean()

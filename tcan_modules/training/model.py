@@ -2,9 +2,10 @@
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from ..checkpoint import Checkpoint
-from .frames import FrameCount, insert_temporal, joint_norms, load_temporal, mean_error, repeat_frames
+from .frames import FrameCount, insert_temporal, joint_norms, load_temporal, repeat_frames
 from .networks import appearance_from_state, controlnet_from_state, unet_from_state
 from .reading import AppearanceFeatures, read_appearance
 
@@ -17,17 +18,19 @@ SCHEDULE = {
     "beta_schedule": "linear",
     "steps_offset": 1,
     "clip_sample": False,
-    "prediction_type": "epsilon",
 }
 
 
-def velocity_weights(scheduler, timesteps: torch.Tensor) -> torch.Tensor:
-    """What makes of the squared error of predicted noise that of the velocity: 1 / alpha_bar, ``[rows]``.
+def noise_schedule(v_prediction: bool, **changes):
+    """The scheduler of training, and of the clips that it samples.
 
-    The error of predicted noise falls to nothing at the noisiest timesteps, although the picture is least known there: weighed so, they
-    count as much as the others (Salimans and Ho, "Progressive distillation", section 4).
+    Args:
+        v_prediction: whether the UNet predicts velocity (Salimans and Ho, "Progressive distillation", section 4) or noise.
+        changes: to `SCHEDULE`.
     """
-    return 1 / scheduler.alphas_cumprod.to(timesteps.device)[timesteps]
+    from diffusers import DDIMScheduler
+
+    return DDIMScheduler(**SCHEDULE | changes, prediction_type="v_prediction" if v_prediction else "epsilon")
 
 
 class TCAN(nn.Module):
@@ -56,8 +59,6 @@ class TCAN(nn.Module):
         max_frames: int = 32,
         schedule: dict | None = None,
     ):
-        from diffusers import DDIMScheduler
-
         super().__init__()
         self.count, self.control_count = FrameCount(), FrameCount()
         unet_state = checkpoint.require("unet").tensors
@@ -69,7 +70,7 @@ class TCAN(nn.Module):
             self._add_temporal(checkpoint, controlnet_blocks, max_frames)
         self.features = AppearanceFeatures(self.appearance)
         read_appearance(self.unet, self.features, self.count)
-        self.scheduler = DDIMScheduler(**SCHEDULE | (schedule or {}))
+        self.scheduler = noise_schedule(checkpoint.v_prediction, **(schedule or {}))
         self.requires_grad_(False)
 
     def _add_lora(self, checkpoint: Checkpoint, rank: int) -> None:
@@ -156,16 +157,9 @@ class TCAN(nn.Module):
         # the features stay until the next call: gradient checkpointing reads them again on the way back
         return prediction.unflatten(0, (rows, frames))
 
-    def loss(
-        self, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor, weighting: str = "uniform", **conditions
-    ) -> torch.Tensor:
-        """Mean squared error of the predicted noise (or velocity), for clean latents ``[rows, frames, 4, h, w]``.
-
-        Args:
-            weighting: of the timesteps, ``uniform`` or ``velocity`` (`velocity_weights`).
-        """
+    def loss(self, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor, **conditions) -> torch.Tensor:
+        """Mean squared error, in float32, of the predicted noise (or velocity), for clean latents ``[rows, frames, 4, h, w]``."""
         noisy = self.scheduler.add_noise(latents, noise, timesteps)
         velocity = self.scheduler.config.prediction_type == "v_prediction"
         target = self.scheduler.get_velocity(latents, noise, timesteps) if velocity else noise
-        weights = velocity_weights(self.scheduler, timesteps) if weighting == "velocity" and not velocity else None
-        return mean_error(self(noisy, timesteps, **conditions), target, weights)
+        return F.mse_loss(self(noisy, timesteps, **conditions).float(), target.float())

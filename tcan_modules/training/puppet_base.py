@@ -10,8 +10,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from ..naming import Architecture
-from .frames import FrameCount, mean_error
-from .model import SCHEDULE, velocity_weights
+from .frames import FrameCount
+from .model import noise_schedule
 from .networks import new_controlnet, new_unet
 from .reading import AppearanceFeatures, read_appearance
 from .steps import draw_noise, to_signed
@@ -28,6 +28,9 @@ ARCHITECTURE = Architecture(
     context_dim=CONTEXT,
 )
 HINT_CHANNELS, FULL_HINT_CHANNELS = (8, 16, 32, 64), (16, 32, 96, 256)
+# Predicted noise, divided by sqrt(alpha_bar) = 0.07 at the first timestep, would need the noise's own scale, which 16x16 latents do not fix
+# and group norms cannot see.
+V_PREDICTION = True
 APART = 0.3  # chance of a pair to be trained as two pictures that know nothing of each other
 
 
@@ -40,7 +43,6 @@ class PuppetBase(nn.Module):
     """UNet, ControlNet and frozen VAE. The ControlNet's hint layers are narrow while they train (`wide_hints`)."""
 
     def __init__(self, vae: nn.Module):
-        from diffusers import DDIMScheduler
         from diffusers.models.controlnets.controlnet import ControlNetConditioningEmbedding
 
         super().__init__()
@@ -51,11 +53,11 @@ class PuppetBase(nn.Module):
         self.mates = AppearanceFeatures(self.unet, lambda features: features.roll(len(features) // 2, 0))
         read_appearance(self.unet, self.mates, FrameCount())
         self.vae = vae.requires_grad_(False)
-        self.scheduler = DDIMScheduler(**SCHEDULE)
+        self.scheduler = noise_schedule(V_PREDICTION)
         self.register_buffer("empty_prompt", empty_prompt(), persistent=False)
 
     def predict(self, noisy: torch.Tensor, times: torch.Tensor, pose: torch.Tensor, controlled: int) -> torch.Tensor:
-        """Noise in latents ``[n, 4, h, w]``; the first ``controlled`` of them see their pose (in 0..1, ``[n, 3, 8h, 8w]``)."""
+        """Velocity in latents ``[n, 4, h, w]``; the first ``controlled`` of them see their pose (in 0..1, ``[n, 3, 8h, 8w]``)."""
         text = self.empty_prompt.expand(len(noisy), -1, -1)
         down, middle = self.controlnet(
             noisy[:controlled], times[:controlled], text[:controlled], controlnet_cond=pose[:controlled], return_dict=False
@@ -80,7 +82,7 @@ class PuppetBase(nn.Module):
         noisy = self.scheduler.add_noise(latents, noise, times)
         pose = batch["pose"][order, 0].float() / 255
         prediction = self.predict(noisy, times, pose, half)
-        return mean_error(prediction, noise, velocity_weights(self.scheduler, times))
+        return F.mse_loss(prediction, self.scheduler.get_velocity(latents, noise, times))
 
 
 def wide_hints(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -17,7 +17,8 @@ import torch
 from ..checkpoint import Checkpoint, Part, load_checkpoint, read_file
 from ..log import log
 from .autoencoder import AutoencoderStep, TinyAutoencoder
-from .puppet_base import PuppetBase, empty_prompt, wide_hints
+from .evaluation_host import GUIDANCE, STEPS
+from .puppet_base import V_PREDICTION, PuppetBase, empty_prompt, wide_hints
 from .puppet_data import PuppetClips, PuppetCrops, PuppetPairs, PuppetPictures
 from .sources import Start
 from .stages import train_stage, write_packed
@@ -31,15 +32,15 @@ _BETAS = (0.9, 0.99)
 VAE = Options(
     out=Path("vae"), steps=3200, batch=16, lr=2e-3, schedule="cosine", warmup=50, ema=0.995, weight_decay=1e-4, save_every=200
 )
-BASE = Options(out=Path("base"), steps=4000, batch=16, lr=6e-4, warmup=100, ema=0.998, betas=_BETAS, save_every=200)
+BASE = Options(out=Path("base"), steps=4900, batch=16, lr=6e-4, warmup=100, ema=0.995, betas=_BETAS, save_every=200)
 ALONE = 25_600  # pictures that the base model sees one by one; then it sees pairs
 STAGE1 = Options(
-    out=Path("stage1"), steps=1800, batch=8, lr=6e-4, schedule="cosine", warmup=100, ema=0.995, betas=_BETAS, save_every=100
+    out=Path("stage1"), steps=3000, batch=8, lr=6e-4, schedule="cosine", warmup=100, ema=0.995, betas=_BETAS, save_every=100
 )
 STAGE2 = Options(
-    out=Path("stage2"), steps=400, batch=2, lr=6e-4, schedule="cosine", warmup=50, ema=0.99, betas=_BETAS, save_every=50
+    out=Path("stage2"), steps=1100, batch=2, lr=6e-4, schedule="cosine", warmup=50, ema=0.99, betas=_BETAS, save_every=50
 )
-SAMPLING = {"steps": 10, "guidance": 2.5}
+SAMPLING = {"steps": STEPS, "guidance": GUIDANCE}
 CONTROLNET_BLOCKS = (0, 1, 2)  # grids of 16, 8 and 4: the authors' layers are on grids of 16 and 8 too
 FILE = "tcan_puppets.safetensors"
 
@@ -111,6 +112,7 @@ def base_checkpoint(learned: Tensors) -> Checkpoint:
         unet=Part(rounded(group(learned, "unet.")), "base"),
         controlnet=Part(rounded(wide_hints(group(learned, "controlnet."))), "base"),
         empty_prompt=empty_prompt(),
+        v_prediction=V_PREDICTION,
     )
 
 
@@ -124,15 +126,8 @@ def open_packed(path: Path) -> Start:
 def train_stages(recipe: Recipe, base: Path) -> Path | None:
     """Phases 3 and 4, by the code that trains TCAN on real videos."""
     seen = PuppetClips(recipe.seed + 1000, outliers=0.0)[0]
-    first = train_stage(
-        1,
-        open_packed(base),
-        PuppetPairs(recipe.seed),
-        recipe.options(STAGE1),
-        weighting="velocity",
-        validation=seen,
-        sampling=SAMPLING,
-    )
+    shared = {"validation": seen, "sampling": SAMPLING}
+    first = train_stage(1, open_packed(base), PuppetPairs(recipe.seed), recipe.options(STAGE1), **shared)
     if first is None:
         return None
     return train_stage(
@@ -141,9 +136,7 @@ def train_stages(recipe: Recipe, base: Path) -> Path | None:
         PuppetClips(recipe.seed),
         recipe.options(STAGE2),
         controlnet_blocks=CONTROLNET_BLOCKS,
-        weighting="velocity",
-        validation=seen,
-        sampling=SAMPLING,
+        **shared,
     )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ..checkpoint import PACKED, Checkpoint, CheckpointError, Part, StateDict, load_checkpoint, read_file
+from ..checkpoint import PACKED, V_PRED, Checkpoint, CheckpointError, Part, StateDict, load_checkpoint, read_file
 from ..naming import Architecture, host_name, read_architecture
 from .state import group
 from .vae import load_vae
@@ -50,6 +50,7 @@ def gather(base: Path, controlnet: Path | None, vae: Path | None, tcan: list[Pat
         checkpoint = load_checkpoint([base], base.name)
     else:
         checkpoint = Checkpoint(base.name, unet=_part(_renamed(state, ("model.diffusion_model.", "")), base.name))
+        checkpoint.v_prediction = V_PRED in state
     if controlnet is not None:
         state = _diffusers_file(controlnet, "controlnet") if controlnet.is_dir() else read_file(controlnet)
         checkpoint.controlnet = _part(_renamed(state, ("control_model.", "")), controlnet.name)
@@ -72,6 +73,8 @@ def _overlay(checkpoint: Checkpoint, newer: Checkpoint) -> None:
         found = getattr(newer, key)
         if found is not None:
             setattr(checkpoint, key, found)
+    if newer.unet is not None:
+        checkpoint.v_prediction = newer.v_prediction
 
 
 def _diffusers_file(folder: Path, part: str) -> StateDict:

@@ -32,7 +32,6 @@ def train_stage(
     controlnet_blocks=CONTROLNET_BLOCKS,
     gradient_checkpointing: bool = False,
     schedule: dict | None = None,
-    weighting: str = "uniform",
     validation: dict | None = None,
     sampling: dict | None = None,
 ) -> Path | None:
@@ -43,7 +42,6 @@ def train_stage(
         rank: of new LoRA in stage 1.
         controlnet_blocks: down blocks of the ControlNet that get temporal layers in stage 2, where the checkpoint has none.
         schedule: what to change in the noise schedule (`SCHEDULE`).
-        weighting: of the timesteps in the loss (`TCAN.loss`).
         gradient_checkpointing: compute activations twice to keep fewer.
         validation: a sample of the same kind that the validation video is made of.
         sampling: ``steps`` and ``guidance`` of that video.
@@ -58,7 +56,7 @@ def train_stage(
         model.enable_gradient_checkpointing()
     if options.mixed_precision != "no":
         model.halve_frozen({"fp16": torch.float16, "bf16": torch.bfloat16}[options.mixed_precision])
-    step = StageStep(model, start.vae, start.empty_prompt, drop_reference if stage == 1 else 0.0, weighting)
+    step = StageStep(model, start.vae, start.empty_prompt, drop_reference if stage == 1 else 0.0)
 
     def validate(folder: Path, number: int) -> None:
         clip = sample_clip(model, start.vae, step.empty_prompt, validation["reference"], validation["pose"], **(sampling or {}))

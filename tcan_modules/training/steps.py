@@ -24,7 +24,6 @@ class StageStep(nn.Module):
     Args:
         empty_prompt: text embedding of all rows, ``[1, tokens, width]``.
         drop_reference: chance of a row to be trained without its reference (stage 1; the authors' 10 %).
-        weighting: of the timesteps (`TCAN.loss`).
     """
 
     def __init__(
@@ -33,10 +32,9 @@ class StageStep(nn.Module):
         vae: nn.Module,
         empty_prompt: torch.Tensor,
         drop_reference: float = 0.0,
-        weighting: str = "uniform",
     ):
         super().__init__()
-        self.model, self.vae, self.drop_reference, self.weighting = model, vae, drop_reference, weighting
+        self.model, self.vae, self.drop_reference = model, vae, drop_reference
         self.register_buffer("empty_prompt", empty_prompt.float(), persistent=False)
 
     def forward(self, batch: dict[str, torch.Tensor], generator: torch.Generator) -> torch.Tensor:
@@ -56,5 +54,4 @@ class StageStep(nn.Module):
             pose=batch["pose"].float() / 255,
             reference=reference,
             dropped=dropped,
-            weighting=self.weighting,
         )
