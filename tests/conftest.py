@@ -15,6 +15,7 @@ from tests.chaining.scene import Scene, Untouched
 from tests.host import Host, boot
 from tests.pictures import animate_files
 from tests.pose.test_workflow import driving_video
+from tests.reference_set import Reference
 from tests.server import Server, running
 
 
@@ -26,7 +27,7 @@ def host() -> Host:
 
 @pytest.fixture(scope="session")
 def scene(host) -> Scene:
-    return Scene(host)
+    return Scene(Reference(host))
 
 
 @pytest.fixture(scope="session")

@@ -4,18 +4,18 @@ A character, a scene and a motion that no training has seen; the video shows the
 """
 
 import argparse
-import json
 import os
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from tcan_modules.training.drawing import draw_keypoints
 from tcan_modules.training.puppet_motion import SIZE
 from tcan_modules.training.puppets import Clip, make_clip
-from tests.pictures import WORKFLOWS, save_frames
+from tests.pictures import load, save_frames
 from tests.server import Server, running
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -28,20 +28,21 @@ def say(text: str) -> None:
     sys.stderr.write(f"{text}\n")
 
 
-def puppet_graph() -> dict:
-    """The API twin of the `puppet` workflow."""
-    return json.loads((WORKFLOWS / "api" / "puppet.json").read_text())
-
-
 def truth(frames: int) -> Clip:
     """What the video is to show."""
     return make_clip(CHARACTER, SCENE, MOTION, frames)
 
 
+def pictures(frames: int) -> tuple[np.ndarray, np.ndarray]:
+    """The character in another motion, and the poses, uint8 ``[height, width, 3]`` and ``[frames, height, width, 3]``."""
+    return make_clip(CHARACTER, SCENE, REFERENCE_MOTION, 1).frames[0], draw_keypoints(truth(frames).keypoints, SIZE)
+
+
 def draw_inputs(folder: Path, frames: int = FRAMES) -> None:
     """``puppet.png`` and ``puppet_poses.webp``; those in ``workflows/inputs`` are the same."""
-    Image.fromarray(make_clip(CHARACTER, SCENE, REFERENCE_MOTION, 1).frames[0]).save(folder / "puppet.png")
-    save_frames(draw_keypoints(truth(frames).keypoints, SIZE), folder / "puppet_poses.webp")
+    picture, poses = pictures(frames)
+    Image.fromarray(picture).save(folder / "puppet.png")
+    save_frames(poses, folder / "puppet_poses.webp")
 
 
 def show_progress(graph: dict, event: str, data: dict) -> None:
@@ -54,7 +55,7 @@ def show_progress(graph: dict, event: str, data: dict) -> None:
 
 def run(server: Server, out: Path) -> Path:
     """Send the workflow, follow it, and bring its video to ``out``."""
-    graph = puppet_graph()
+    graph = load("puppet", api=True)
     started = time.monotonic()
     done = server.wait(server.queue(graph), on_message=lambda event, data: show_progress(graph, event, data))
     saved = next(

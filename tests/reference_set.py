@@ -49,21 +49,17 @@ class LatentVAE:
         return self.latent / 0.18215
 
 
-class Reference:
-    """The reference set in a running host; every method calls a public node."""
+class Models:
+    """A checkpoint in a running host with a picture and its poses; every method calls a public node."""
 
-    def __init__(self, host: Host):
-        self.host = host
-        self.tcan, self.empty_prompt = host.node("TCANLoad")(checkpoint=install(host))
-        self.appearance = self.encode()
+    host: Host
+    tcan: object
+    appearance: object
+    poses: torch.Tensor  # [frames, height, width, 3] in 0..1
 
-    @property
-    def poses(self) -> torch.Tensor:
-        return tensors()["pose_images"].float() / 255
-
-    def encode(self, vae: LatentVAE | None = None) -> object:
-        picture = torch.zeros(1, 128, 128, 3)
-        return self.host.node("TCANAppearanceEncode")(tcan=self.tcan, vae=vae or LatentVAE(), image=picture)[0]
+    def text(self, row: int) -> torch.Tensor:
+        """What stands for a prompt, ``[1, tokens, width]``; row 0 is the negative one."""
+        raise NotImplementedError
 
     def ptm(self, **inputs) -> object:
         return self.host.node("TCANPTMBuilder")(**{"pose_images": self.poses, **inputs})[0]
@@ -77,12 +73,32 @@ class Reference:
 
     def conditioning(self, control_net=None, poses: torch.Tensor | None = None, **inputs) -> tuple[list, list]:
         """Positive and negative conditioning, with the stock Apply ControlNet where a ControlNet is given."""
-        negative, positive = ([[text[None], {}]] for text in tensors()["text_embeddings"])
+        negative, positive = ([[self.text(row), {}]] for row in range(2))
         if control_net is None:
             return positive, negative
         poses = self.poses if poses is None else poses
         node = self.host.node("ControlNetApplyAdvanced")
         return node(positive=positive, negative=negative, control_net=control_net, image=poses, **inputs)
+
+
+class Reference(Models):
+    """The reference set."""
+
+    def __init__(self, host: Host):
+        self.host = host
+        self.tcan, self.empty_prompt = host.node("TCANLoad")(checkpoint=install(host))
+        self.appearance = self.encode()
+
+    @property
+    def poses(self) -> torch.Tensor:
+        return tensors()["pose_images"].float() / 255
+
+    def text(self, row: int) -> torch.Tensor:
+        return tensors()["text_embeddings"][row : row + 1]
+
+    def encode(self, vae: LatentVAE | None = None) -> object:
+        picture = torch.zeros(1, 128, 128, 3)
+        return self.host.node("TCANAppearanceEncode")(tcan=self.tcan, vae=vae or LatentVAE(), image=picture)[0]
 
     def loop_latents(self, model, case: str) -> dict:
         """Start noise of an authors' loop, as latents that the host takes for noisy ones."""

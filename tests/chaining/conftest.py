@@ -5,6 +5,19 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from tests.chaining.scene import Scene, Untouched
+from tests.trained import Trained
+
+
+@pytest.fixture(scope="package")
+def scene(host) -> Scene:
+    return Scene(Trained(host))
+
+
+@pytest.fixture(scope="package")
+def untouched(scene) -> Untouched:
+    return Untouched(scene)
+
 
 @pytest.fixture(scope="package")
 def alone(scene, untouched) -> torch.Tensor:

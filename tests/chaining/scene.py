@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from tests.host_nodes import Fed, call, capture
-from tests.reference_set import Reference, tensors
+from tests.reference_set import Models
 
 FRAMES, SIZE, STEPS = 2, 16, 1
 SAMPLER = {"seed": 5, "steps": STEPS, "cfg": 3.0, "sampler_name": "euler", "scheduler": "normal", "denoise": 1.0}
@@ -14,18 +14,18 @@ Link = tuple[str, dict]  # a stock node that takes and gives a model: its id, an
 
 
 class Scene:
-    """The reference models, their poses and prompts, as the start of graphs."""
+    """A checkpoint's models, their poses and prompts, as the start of graphs."""
 
-    def __init__(self, host):
-        self.host = host
-        self.reference = Reference(host)
-        self.poses = self.reference.poses[:FRAMES]
-        self.ptm = self.reference.ptm(pose_images=self.poses)
+    def __init__(self, models: Models):
+        self.host = models.host
+        self.models = models
+        self.poses = models.poses[:FRAMES]
+        self.ptm = models.ptm(pose_images=self.poses)
         self.latents = {"samples": torch.zeros(FRAMES, 4, SIZE, SIZE)}
 
     def text(self, row: int = 1) -> list:
         """A prompt; row 0 is the negative one."""
-        return [[tensors()["text_embeddings"][row : row + 1], {}]]
+        return [[self.models.text(row), {}]]
 
     def graph(
         self,
@@ -47,9 +47,9 @@ class Scene:
             sampler: widgets of the sampler node that differ from `SAMPLER`.
         """
         graph = {
-            "model": Fed(self.reference.tcan.unet),
-            "tcan": Fed(self.reference.tcan),
-            "appearance": Fed(self.reference.appearance),
+            "model": Fed(self.models.tcan.unet),
+            "tcan": Fed(self.models.tcan),
+            "appearance": Fed(self.models.appearance),
             "ptm": Fed(self.ptm),
             "positive": Fed(positive or self.text(1)),
             "negative": Fed(self.text(0)),
@@ -65,7 +65,7 @@ class Scene:
         }
         last = _chain(graph, "animate", after, "after")
         prompts = {"positive": ["positive", 0], "negative": ["negative", 0]}
-        for number, (net, settings) in enumerate([(self.reference.control_net(), {})] if controls is None else controls):
+        for number, (net, settings) in enumerate([(self.models.control_net(), {})] if controls is None else controls):
             graph[f"net {number}"] = Fed(net)
             graph[f"control {number}"] = {
                 "class_type": "ControlNetApplyAdvanced",
@@ -108,8 +108,10 @@ class Untouched:
     """
 
     def __init__(self, scene: Scene):
-        tcan = scene.reference.tcan
-        layers = [tcan.temporal("unet_temporal", (2,) * 4), tcan.temporal("controlnet_temporal", (2,) * 4)]
+        tcan = scene.models.tcan
+        counts = tcan.unet.model.diffusion_model.num_res_blocks
+        layers = [tcan.temporal("unet_temporal", counts), tcan.temporal("controlnet_temporal", counts)]
+        self.text = scene.models.text(1)
         self.patchers = [patcher.clone() for patcher in (tcan.unet, tcan.appearance, *layers)]
         self.control_net = tcan.control_net
         self.patches = [set(patcher.patches) for patcher in self.patchers]
@@ -124,9 +126,7 @@ class Untouched:
         comfy.model_management.load_models_gpu([*self.patchers, *self.control_net.get_models()], force_full_load=True)
         x = torch.linspace(-1, 1, 4 * 64).reshape(1, 4, 8, 8)
         with torch.inference_mode():
-            out = clone.model.apply_model(
-                x, torch.tensor([2.0]), c_crossattn=tensors()["text_embeddings"][1:], transformer_options={}
-            )
+            out = clone.model.apply_model(x, torch.tensor([2.0]), c_crossattn=self.text, transformer_options={})
         networks = [*(patcher.model for patcher in self.patchers), self.control_net.control_model]
         built = [
             (name, type(module), tuple(module._modules), "forward" in module.__dict__)

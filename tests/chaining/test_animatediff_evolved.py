@@ -39,8 +39,8 @@ def video(scene, evolved, *, before: bool = False, apply: dict | None = None, **
         latents={"samples": torch.zeros(FRAMES, 4, 8, 8)},
         **(apply or {}),
     )
-    graph["poses"] = Fed(scene.reference.poses[:FRAMES])
-    graph["ptm"] = Fed(scene.reference.ptm(pose_images=scene.reference.poses[:FRAMES]))
+    graph["poses"] = Fed(scene.models.poses[:FRAMES])
+    graph["ptm"] = Fed(scene.models.ptm(pose_images=scene.models.poses[:FRAMES]))
     samples = scene.host.run_graph(graph).value("end")["samples"]
     assert torch.isfinite(samples).all()
     return samples
@@ -53,8 +53,8 @@ def plain(scene, evolved) -> torch.Tensor:
 
 def test_sampling_without_options_changes_nothing(scene, evolved, plain):
     graph = scene.graph(latents={"samples": torch.zeros(FRAMES, 4, 8, 8)})
-    graph["poses"] = Fed(scene.reference.poses[:FRAMES])
-    graph["ptm"] = Fed(scene.reference.ptm(pose_images=scene.reference.poses[:FRAMES]))
+    graph["poses"] = Fed(scene.models.poses[:FRAMES])
+    graph["ptm"] = Fed(scene.models.ptm(pose_images=scene.models.poses[:FRAMES]))
     ours = scene.host.run_graph(graph).value("end")["samples"]
     assert error(plain, ours) <= 1e-5
     assert error(video(scene, evolved, before=True), ours) <= 1e-5

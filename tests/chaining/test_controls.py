@@ -9,7 +9,7 @@ from tests.reference_set import error
 @pytest.fixture(scope="module")
 def nets(scene):
     """Ours, and the stock ControlNet beside it."""
-    return scene.reference.control_net(), scene.reference.tcan.control_net
+    return scene.models.control_net(), scene.models.tcan.control_net
 
 
 def test_stacked_in_both_orders(scene, alone, nets):
@@ -49,7 +49,7 @@ def test_a_node_that_evaluates_other_latents(scene, nets):
     ControlNet's are. Without temporal layers and with one prompt for both sides, ours is the stock one."""
     guidance = ("SelfAttentionGuidance", {"scale": 2.0, "blur_sigma": 5.0})
     results = []
-    for net in (scene.reference.control_net(0.0), nets[1]):
+    for net in (scene.models.control_net(0.0), nets[1]):
         graph = scene.graph(before=[guidance], controls=[(net, {})])
         graph["negative"] = graph["positive"]
         results.append(scene.host.run_graph(graph).value("end")["samples"])

@@ -47,7 +47,7 @@ def lora(scene) -> str:
 
     generator = torch.Generator().manual_seed(4)
     state = {}
-    for name, tensor in scene.reference.tcan.checkpoint.require("unet").tensors.items():
+    for name, tensor in scene.models.tcan.checkpoint.require("unet").tensors.items():
         if name.endswith(("attn1.to_q.weight", "attn2.to_k.weight", "ff.net.2.weight")):
             key = f"lora_unet_{name.removesuffix('.weight').replace('.', '_')}"
             state[f"{key}.lora_down.weight"] = torch.randn(2, tensor.shape[1], generator=generator)
@@ -78,7 +78,7 @@ def test_replaced_self_attention_sees_the_character(scene, alone):
 
     def patched(model):
         model = model.clone()
-        for place in [("input", 1), ("middle", 0), ("output", 3), ("output", 9)]:
+        for place in [("input", 1), ("middle", 0), ("output", 2), ("output", 5)]:
             model.set_model_attn1_replace(like_the_hosts, *place)
         return model
 
@@ -121,7 +121,7 @@ def test_replaced_cross_attention(scene, alone):
 
     def patched(model):
         model = model.clone()
-        for place in [("input", 1), ("middle", 0), ("output", 9)]:
+        for place in [("input", 1), ("middle", 0), ("output", 5)]:
             model.set_model_attn2_replace(with_picture, *place)
         return model
 
@@ -157,7 +157,7 @@ def test_self_attention_guidance_asks_for_the_negative_alone(scene):
 def test_guidance_in_another_order(scene):
     """DualCFGGuider puts the negative first. With the same prompt twice it is plain guidance."""
     node = scene.host.node
-    model = scene.reference.apply(ptm=scene.ptm)
+    model = scene.models.apply(ptm=scene.ptm)
     negative, positive = scene.text(0), scene.text(1)
     (sampler,) = node("KSamplerSelect")(sampler_name="euler")
     (sigmas,) = node("BasicScheduler")(model=model, scheduler="normal", steps=2, denoise=1.0)

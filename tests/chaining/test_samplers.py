@@ -17,7 +17,7 @@ def names(kind: str) -> list[str]:
 @pytest.fixture(scope="module")
 def parts(scene):
     """Model and prompts, made once for all samplers."""
-    return {"model": scene.reference.apply(ptm=scene.ptm), "positive": scene.text(1), "negative": scene.text(0)}
+    return {"model": scene.models.apply(ptm=scene.ptm), "positive": scene.text(1), "negative": scene.text(0)}
 
 
 def sample(scene, parts, **widgets) -> torch.Tensor:

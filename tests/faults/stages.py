@@ -14,7 +14,7 @@ WINDOWS = {"window_length": 2, "window_overlap": 1, "closed_loop": False, "add_n
 
 def graph(scene: Scene, vae: LatentVAE, steps: int = 2) -> dict:
     """All parts in one graph: the picture is encoded, four frames are sampled in three windows, with poses and PTM."""
-    scene_poses = scene.reference.poses[:4]
+    scene_poses = scene.models.poses[:4]
     prompt = scene.graph(
         node="TCANMultiDiffusionSampler", sampler={"steps": steps, **WINDOWS}, latents={"samples": torch.zeros(4, 4, 8, 8)}
     )
@@ -45,7 +45,7 @@ class WatchedVAE(LatentVAE):
 
 def networks(scene: Scene) -> dict[str, Callable[[], torch.nn.Module]]:
     """The parts that are networks, by a layer in the middle of each."""
-    tcan = scene.reference.tcan
+    tcan = scene.models.tcan
     return {
         "appearance UNet": lambda: tcan.appearance.model.middle_block[0],
         "ControlNet": lambda: tcan.control_net.control_model.middle_block[0],
@@ -81,7 +81,7 @@ def at(scene: Scene, stage: str, action: Callable[[], None]) -> Iterator[None]:
 def counted(scene: Scene) -> Iterator[list]:
     """The calls of the UNet that came to their end."""
     calls = []
-    handle = scene.reference.tcan.unet.model.diffusion_model.register_forward_hook(lambda *_: calls.append(None))
+    handle = scene.models.tcan.unet.model.diffusion_model.register_forward_hook(lambda *_: calls.append(None))
     try:
         yield calls
     finally:

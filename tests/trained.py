@@ -1,0 +1,27 @@
+"""The trained puppet model that comes with the pack, with a character and a motion that nobody trained on."""
+
+import torch
+
+from tcan_modules.training.puppet_model import FILE
+from tests import demo
+from tests.host import Host
+from tests.reference_set import Models
+
+FRAMES = 5
+
+
+class Trained(Models):
+    """It knows the empty prompt alone: what stands for a positive prompt is near it."""
+
+    def __init__(self, host: Host):
+        self.host = host
+        self.tcan, ((self.empty_prompt, _),) = host.node("TCANLoad")(checkpoint=FILE)
+        (self.vae,) = host.node("TCANVAE")(tcan=self.tcan)
+        picture, poses = demo.pictures(FRAMES)
+        self.poses = torch.from_numpy(poses).float() / 255
+        (self.appearance,) = host.node("TCANAppearanceEncode")(
+            tcan=self.tcan, vae=self.vae, image=torch.from_numpy(picture)[None].float() / 255
+        )
+
+    def text(self, row: int) -> torch.Tensor:
+        return self.empty_prompt * (1 + 0.5 * row)
