@@ -117,7 +117,7 @@ class TemporalControlNet(comfy.controlnet.ControlNet):
         return TemporalControlNet(self, self.layers, self.temporal_strength)
 
     def inference_memory_requirements(self, dtype: torch.dtype) -> float:
-        """Bytes beyond the weights: a window's residuals for both rows of guidance, and those that the next windows will ask for."""
+        """Bytes beyond the weights: a window's residuals for both rows of guidance, and once more while they are joined."""
         poses = self.cond_hint_original
         frames = min(poses.shape[0], self.layers.model.max_frames if self.layers is not None else 16)
         pixels = math.prod(poses.shape[-2:]) / self.compression_ratio**2
@@ -152,7 +152,7 @@ class TemporalControlNet(comfy.controlnet.ControlNet):
             once = {id(prompt): self._from_whole_video(indices, t[:1], prompt, outer_only) for prompt in prompts}
             rows = [once[id(prompt)] for prompt in prompts]
             if batched_number == self.video.entries:  # or else the host asks again, for the other row of guidance
-                self._forget_passed(indices)
+                self._let_rest(indices)
         else:
             parts = x_noisy.chunk(batched_number)
             texts = [
@@ -210,15 +210,18 @@ class TemporalControlNet(comfy.controlnet.ControlNet):
         later = self._asked_later(indices)
         for frame in kept.keys() - touched - later:
             del kept[frame]
-        return [kept[frame] for frame in indices]
+        place = video.latents.device
+        return [{key: [level.to(place) for level in levels] for key, levels in kept[frame].items()} for frame in indices]
 
-    def _forget_passed(self, indices: Sequence[int]) -> None:
-        """Keep only what the windows to come will ask for, so that the UNet's peak does not carry this window's residuals twice."""
-        later = self._asked_later(indices)
+    def _let_rest(self, indices: Sequence[int]) -> None:
+        """Keep only what the windows to come will ask for, and where latents rest: the UNet's peak is the same for any video."""
+        later, place = self._asked_later(indices), comfy.model_management.intermediate_device()
         if list(indices) in self.video.schedule:
             for kept in self.video.residuals.values():
                 for frame in kept.keys() - later:
                     del kept[frame]
+                for frame, found in kept.items():
+                    kept[frame] = {key: [level.to(place) for level in levels] for key, levels in found.items()}
 
     def _asked_later(self, indices: Sequence[int]) -> set[int]:
         """Frames that windows after this one will ask for, as far as the windows are known."""

@@ -47,6 +47,40 @@ def test_peak_with_overlap(reference, closed_loop):
     assert peak(reference, 7 * WINDOW, 1, closed_loop) < 1.05 * few
 
 
+def test_residuals_for_later_windows_rest_beside_the_latents(reference, monkeypatch):
+    """While the UNet computes, they are not on its device. Here another device plays the computer's memory; it can keep, not give back."""
+    import comfy.model_management
+
+    class Seen(Exception):
+        """The first window has its residuals."""
+
+    poses = reference.poses[: 2 * WINDOW]
+    positive, negative = reference.conditioning(reference.control_net(), poses)
+    kept = positive[0][1]["control"].video.residuals
+    places = []
+
+    def look(*_, **__):
+        residuals = [found for frames in kept.values() for found in frames.values()]
+        places.extend(tensor.device.type for found in residuals for levels in found.values() for tensor in levels)
+        raise Seen
+
+    model = reference.apply()
+    model.add_wrapper_with_key("apply_model", "look", look)
+    monkeypatch.setattr(comfy.model_management, "intermediate_device", lambda: torch.device("meta"))
+    with pytest.raises(Seen):
+        reference.host.node("TCANMultiDiffusionSampler")(
+            model=model,
+            positive=positive,
+            negative=negative,
+            latent_image={"samples": torch.zeros(2 * WINDOW, 4, SIZE, SIZE)},
+            steps=1,
+            cfg=3.0,
+            window_length=WINDOW,
+            window_overlap=1,
+        )
+    assert places and set(places) == {"meta"}
+
+
 def test_residuals_are_computed_once(reference, monkeypatch):
     """Each window of the ControlNet runs once in a step, whatever the windows of the UNet, and around the end of a loop."""
     frames, runs = 4 * WINDOW + 1, []

@@ -73,17 +73,11 @@ class Meta:
     def bare_unet(self) -> None:
         self.unet(**self.inputs(2 * FRAMES))
 
-    def whole_unet(self, conds: tuple[int, ...] = (1, 0), later: int = 0) -> None:
-        """The UNet's call of a step with everything in it.
-
-        Args:
-            conds: rows of guidance in the call; 0 is the conditional one.
-            later: frames whose residuals are kept for the next windows.
-        """
-        kept, control = self.residuals(later), self.residuals(len(conds) * FRAMES)
+    def whole_unet(self, conds: tuple[int, ...] = (1, 0)) -> None:
+        """The UNet's call of a step with everything in it; of the rows of guidance ``conds``, 0 is the conditional one."""
+        control = self.residuals(len(conds) * FRAMES)
         with self._animated(conds, self._features()):
             self.unet(**self.inputs(len(conds) * FRAMES), control=control, transformer_options={"cond_or_uncond": [*conds]})
-        del kept
 
     def between(self) -> None:
         """A step of TCAN Speed-ups that reuses the deep features: the outer blocks of both networks."""
@@ -145,8 +139,7 @@ def arithmetic(host: Host) -> dict:
         "bare UNet": meta.bare_unet,
         "ControlNet": meta.control_net,
         "UNet with all of TCAN": meta.whole_unet,
-        "the same between two windows": lambda: meta.whole_unet(later=FRAMES),
-        "the same, a row of guidance at once": lambda: meta.whole_unet((0,), later=FRAMES),
+        "the same, a row of guidance at once": lambda: meta.whole_unet((0,)),
         "both, with deep features reused": meta.between,
     }
     for name, call in calls.items():
