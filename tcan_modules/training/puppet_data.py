@@ -79,7 +79,7 @@ class PuppetClips(Dataset):
     """For stage 2: a clip with its poses, some of them wrong, and a reference from another motion."""
 
     def __init__(self, seed: int, frames: int = 16, outliers: float = 0.2):
-        """Args: outliers: up to this share of a clip's poses is wrong (half of the clips have none)."""
+        """Args: outliers: up to this share of a clip's poses is wrong (three of ten clips have none)."""
         self.seed, self.frames, self.outliers = seed, frames, outliers
 
     def __getitem__(self, number: int) -> dict[str, torch.Tensor]:
@@ -87,7 +87,7 @@ class PuppetClips(Dataset):
         stage = _Stage(self.seed, number)
         clip = stage.clip(_MOTION, self.frames, rng.uniform(0, 99))
         reference = stage.clip(_REFERENCE_MOTION, 1, rng.uniform(0, 99))
-        share = self.outliers * rng.choice([0.0, 0.5, 1.0], p=(0.5, 0.2, 0.3))
+        share = self.outliers * rng.choice([0.0, 0.5, 1.0], p=(0.3, 0.2, 0.5))
         seen = spoil(clip.keypoints, share, rng)[0]
         return {
             "pixels": channels_first(clip.frames),

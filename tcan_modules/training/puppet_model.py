@@ -38,7 +38,7 @@ STAGE1 = Options(
     out=Path("stage1"), steps=3000, batch=8, lr=6e-4, schedule="cosine", warmup=100, ema=0.995, betas=_BETAS, save_every=100
 )
 STAGE2 = Options(
-    out=Path("stage2"), steps=1100, batch=2, lr=6e-4, schedule="cosine", warmup=50, ema=0.99, betas=_BETAS, save_every=50
+    out=Path("stage2"), steps=700, batch=2, lr=6e-4, schedule="cosine", warmup=50, ema=0.99, betas=_BETAS, save_every=50
 )
 SAMPLING = {"steps": STEPS, "guidance": GUIDANCE}
 CONTROLNET_BLOCKS = (0, 1, 2)  # grids of 16, 8 and 4: the authors' layers are on grids of 16 and 8 too
