@@ -10,10 +10,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tcan_modules.training import metrics
 from tcan_modules.training.evaluate import make_case
+from tcan_modules.training.evaluation_host import GUIDANCE
 from tests.host import Host
 
 EVERY = (1, 2, 3, 4, 5)
-STEPS, GUIDANCE, FRAMES, CASES, SEED = 25, 1.5, 16, 2, 7
+STEPS, FRAMES, CASES, SEED = 25, 16, 2, 7
 
 
 def reuse_quality(host: Host, checkpoint: Path) -> dict:
