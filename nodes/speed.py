@@ -26,15 +26,26 @@ class TCANSpeed(io.ComfyNode):
                         " differs more from the exact one the more steps share. Long videos keep 84 MB a window in the computer's memory."
                     ),
                 ),
+                io.Int.Input(
+                    "windows_at_once",
+                    default=1,
+                    min=1,
+                    max=16,
+                    optional=True,
+                    tooltip=(
+                        "How many windows of MultiDiffusion go into one call of the networks. The video stays the same; each more takes"
+                        " the memory of a window. It helps where a window is too small to keep the device busy."
+                    ),
+                ),
             ],
             outputs=[io.Model.Output(display_name="model", tooltip="The model, good for every sampler.")],
         )
 
     @classmethod
-    def execute(cls, model, reuse_steps: int) -> io.NodeOutput:
-        from ..tcan_modules.speed import reuse_features
+    def execute(cls, model, reuse_steps: int, windows_at_once: int = 1) -> io.NodeOutput:
+        from ..tcan_modules.speed import speed_up
 
-        return io.NodeOutput(reuse_features(model, reuse_steps))
+        return io.NodeOutput(speed_up(model, reuse_steps, windows_at_once))
 
 
 NODES = [TCANSpeed]

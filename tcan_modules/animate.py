@@ -16,7 +16,7 @@ from .appearance import Appearance, AppearanceUNet, Block, Features, meeting_blo
 from .host_models import TCANModels, TemporalLayers, block_channels
 from .reuse import run_of
 from .temperature import TemperatureMaps
-from .windows import window_frames
+from .windows import windows_of_call
 
 KEY = "tcan"
 LINEAR_BETAS = {"beta_schedule": "sqrt_linear", "linear_start": 0.00085, "linear_end": 0.012}  # diffusers' "linear"
@@ -156,7 +156,9 @@ class _Animation:
                 undo.enter_context(attention.around(joined))
                 options = joined.beside_replacements(base.diffusion_model, options)
             if temporal is not None:
-                undo.enter_context(temporal.around(injection.Call(frames, self._temperatures(base, options, frames, x))))
+                windows = windows_of_call(options, frames)
+                call = injection.Call(len(windows[0]), self._temperatures(base, windows, x))
+                undo.enter_context(temporal.around(call))
             return executor(x, t, c_concat, c_crossattn, control, options, **kwargs)
 
     def _inject(self, network) -> tuple[injection.Temporal | None, injection.Attention]:
@@ -166,11 +168,12 @@ class _Animation:
             self._injected[network] = temporal, injection.Attention(network)
         return self._injected[network]
 
-    def _temperatures(self, base, options: dict, frames: int, x: torch.Tensor) -> dict[tuple[int, int], torch.Tensor] | None:
+    def _temperatures(self, base, windows: list, x: torch.Tensor) -> dict[tuple[int, int], torch.Tensor] | None:
         if self.ptm is None:
             return None
         levels = len(base.diffusion_model.num_res_blocks)
-        return self.ptm.grids(window_frames(options, frames), *x.shape[-2:], levels, x.device)
+        grids = [self.ptm.grids(window, *x.shape[-2:], levels, x.device) for window in windows]
+        return {side: torch.stack([grid[side] for grid in grids]) for side in grids[0]}
 
     def _conditional(self, conds: list[int], uuids: list | None) -> list[bool]:
         """Which conds of a batch see the reference picture: those that stand in no negative prompt of the guider.

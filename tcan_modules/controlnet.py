@@ -21,7 +21,7 @@ from . import injection
 from .host_models import TCANModels, block_channels
 from .multidiffusion import MultiDiffusionHandler
 from .reuse import outer_control_net, run_of
-from .windows import open_windows, window_frames
+from .windows import open_windows, window_frames, windows_of_call
 
 Residuals = dict[str, list[torch.Tensor]]
 HOOK = "tcan_control"
@@ -63,7 +63,7 @@ class WholeVideo:
         self.latents: torch.Tensor | None = None  # [frames, 4, height, width]
         self.positive: list[dict] = []
         self.window_length: int | None = None
-        self.schedule: list[list[int]] = []  # the UNet's windows, where they are known
+        self.schedule: list[list[int]] = []  # frames of the UNet's calls, where they are known
         self.entries = 0  # conds of the positive and the negative
         self.prompts: dict[object, dict] = {}  # those of the positive that this ControlNet steers, by their uuids
         self.residuals: dict[int, dict[int, Residuals]] = {}  # of a prompt's frames; tensors [channels, height, width]
@@ -77,7 +77,8 @@ class WholeVideo:
         self.entries = sum(len(entries or []) for entries in conds.values())
         handler = options.get("context_handler")
         self.window_length = getattr(handler, "context_length", None)
-        self.schedule = handler.windows(x.shape[0]) if isinstance(handler, MultiDiffusionHandler) else []
+        is_ours = isinstance(handler, MultiDiffusionHandler)
+        self.schedule = [call.index_list for call in handler.calls(x.shape[0], options)] if is_ours else []
         self.residuals.clear()
         try:
             return executor(x, timestep, options, seed)
@@ -154,12 +155,9 @@ class TemporalControlNet(comfy.controlnet.ControlNet):
             if batched_number == self.video.entries:  # or else the host asks again, for the other row of guidance
                 self._let_rest(indices)
         else:
-            parts = x_noisy.chunk(batched_number)
-            texts = [
-                self._text_of_batch(cond, frames, transformer_options) if prompt is None else self._text(prompt, indices)
-                for prompt in prompts
-            ]
-            rows = self._of_parts(parts, prompts, texts, indices, t[:1], outer_only)
+            windows = windows_of_call(transformer_options, frames)
+            alone = self._text_of_batch(cond, frames, transformer_options) if None in prompts else None
+            rows = self._of_parts(x_noisy.chunk(batched_number), prompts, alone, windows, t[:1], outer_only)
         # copies, because the host multiplies them by the strength in place
         residuals = {
             key: [torch.stack(level) for level in zip(*(frame[key] for row in rows for frame in row), strict=True)]
@@ -168,16 +166,20 @@ class TemporalControlNet(comfy.controlnet.ControlNet):
         return self.control_merge(residuals, previous, output_dtype=None)
 
     def _of_parts(
-        self, parts, prompts, texts, indices: Sequence[int], sigma: torch.Tensor, outer_only: bool
+        self, parts, prompts, alone: torch.Tensor | None, windows: list[Sequence[int]], sigma: torch.Tensor, outer_only: bool
     ) -> list[list[Residuals]]:
         """Residuals outside of a sampling run, for an area of the picture, for latents that a node made up: they are all there is.
 
-        Each part of a batch by itself, and once where parts are alike.
+        Each part of a batch by itself, and once where parts are alike. ``alone`` is the text of parts without a prompt.
         """
         rows, known = [], []
-        for latents, prompt, text in zip(parts, prompts, texts):
+        for latents, prompt in zip(parts, prompts):
             same = [found for past, its, found in known if its is prompt and torch.equal(past, latents)]
-            found = same[0] if same else _by_frame(self._run(latents, indices, sigma, text, outer_only))
+            found = same[0] if same else []
+            if not same:
+                for window, chunk in zip(windows, latents.chunk(len(windows)), strict=True):
+                    text = alone if prompt is None else self._text(prompt, window)
+                    found += _by_frame(self._run(chunk, window, sigma, text, outer_only))
             known.append((latents, prompt, found))
             rows.append(found)
         return rows

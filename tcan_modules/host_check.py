@@ -14,7 +14,7 @@ WANTED = {
         "IndexListContextHandler.get_resized_cond",
         "IndexListContextHandler.set_step",
         "IndexListContextHandler.should_use_context",
-        "create_prepare_sampling_wrapper",
+        "IndexListContextWindow.add_window",
         "get_matching_fuse_method",
     ),
     "comfy.controlnet": (
@@ -75,6 +75,7 @@ WANTED = {
         "WrappersMP.APPLY_MODEL",
         "WrappersMP.OUTER_SAMPLE",
         "WrappersMP.PREDICT_NOISE",
+        "WrappersMP.PREPARE_SAMPLING",
     ),
     "comfy.sample": (
         "fix_empty_latent_channels",

@@ -27,7 +27,9 @@ class Call:
     """What the layers need to know about one call of the network: ``rows`` videos of ``frames`` frames each are in the batch."""
 
     frames: int
-    temperatures: dict[tuple[int, int], torch.Tensor] | None = None  # PTM of the window by the height and width of a layer's grid
+    temperatures: dict[tuple[int, int], torch.Tensor] | None = (
+        None  # PTM by a layer's height and width; of several windows, stacked
+    )
     temporal_strength: float = 1.0
 
 

@@ -9,8 +9,25 @@ import comfy.sample
 import comfy.samplers
 import torch
 from comfy.model_patcher import ModelPatcher
+from comfy.patcher_extension import WrappersMP
 
 from .windows import lay_windows, shuffled_repeats
+
+KEY = "tcan_windows"
+AT_ONCE = "tcan_windows_at_once"  # in a model's options: how many windows go into one call (`speed`)
+
+
+class JoinedWindow(comfy.context_windows.IndexListContextWindow):
+    """Windows of one length that are evaluated in one call; a frame may be in several of them."""
+
+    def __init__(self, windows: list[list[int]]):
+        super().__init__([frame for window in windows for frame in window], dim=0)
+        self.windows = windows
+
+    def add_window(self, full: torch.Tensor, to_add: torch.Tensor) -> torch.Tensor:
+        for window, part in zip(self.windows, to_add.chunk(len(self.windows)), strict=True):
+            full[window] += part
+        return full
 
 
 class MultiDiffusionHandler(comfy.context_windows.IndexListContextHandler):
@@ -31,6 +48,14 @@ class MultiDiffusionHandler(comfy.context_windows.IndexListContextHandler):
     def windows(self, frames: int) -> list[list[int]]:
         """Frames of each window, in the order in which they are evaluated."""
         return lay_windows(frames, self.context_length, self.context_overlap, self.closed_loop)
+
+    def calls(self, frames: int, model_options: dict) -> list[JoinedWindow]:
+        """The windows, as many at once as the model's options say."""
+        windows, count = self.windows(frames), model_options.get(AT_ONCE, 1)
+        return [JoinedWindow(windows[start : start + count]) for start in range(0, len(windows), count)]
+
+    def get_context_windows(self, model, x_in: torch.Tensor, model_options: dict) -> list[JoinedWindow]:
+        return self.calls(x_in.shape[0], model_options)
 
     def should_use_context(self, model, conds, x_in: torch.Tensor, timestep: torch.Tensor, model_options: dict) -> bool:
         return x_in.shape[0] > self.context_length
@@ -59,9 +84,19 @@ def in_windows(model: ModelPatcher, length: int, overlap: int, closed_loop: bool
     """A clone of the model that every sampler evaluates in windows."""
     windowed = model.clone()
     windowed.model_options["context_handler"] = MultiDiffusionHandler(length, overlap, closed_loop)
-    # the host plans memory for a window instead of the whole video
-    comfy.context_windows.create_prepare_sampling_wrapper(windowed)
+    windowed.remove_wrappers_with_key(WrappersMP.PREPARE_SAMPLING, KEY)
+    windowed.add_wrapper_with_key(WrappersMP.PREPARE_SAMPLING, KEY, _plan_memory)
     return windowed
+
+
+def _plan_memory(executor, model, noise_shape, *args, **kwargs):
+    """The host's preparation of a run, with memory for what one call holds instead of the whole video."""
+    options = kwargs.get("model_options") or {}
+    handler = options.get("context_handler")
+    frames = noise_shape[0]
+    if isinstance(handler, MultiDiffusionHandler):
+        frames = min(frames, handler.context_length * options.get(AT_ONCE, 1))
+    return executor(model, [frames, *noise_shape[1:]], *args, **kwargs)
 
 
 def initial_noise(

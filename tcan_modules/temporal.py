@@ -136,7 +136,8 @@ class TemporalTransformer(nn.Module):
 
         Args:
             frames: how many rows of the batch follow each other as one video.
-            temperature: PTM of this grid, ``[height, width]``; the attention scores of a pixel are divided by it.
+            temperature: PTM of this grid, ``[height, width]``, or ``[videos, height, width]`` where rows are of so many videos by turns;
+                the attention scores of a pixel are divided by it.
             strength: factor on what the layer adds to ``x``.
         """
         check_frames(frames, self.max_frames)
@@ -144,7 +145,8 @@ class TemporalTransformer(nn.Module):
         pixels = height * width
         hidden = self.norm(x).view(rows, frames, channels, pixels).permute(0, 3, 1, 2).reshape(rows * pixels, frames, channels)
         if temperature is not None:
-            temperature = temperature.to(hidden).reshape(1, pixels).expand(rows, pixels).reshape(-1, 1, 1)
+            temperature = temperature.to(hidden).reshape(-1, pixels)
+            temperature = temperature.repeat(rows // len(temperature), 1).reshape(-1, 1, 1)
         hidden = self.proj_in(hidden)
         for block in self.transformer_blocks:
             hidden = block(hidden, temperature)

@@ -53,6 +53,13 @@ def window_frames(transformer_options: dict, frames: int) -> Sequence[int]:
     return range(frames)
 
 
+def windows_of_call(transformer_options: dict, frames: int) -> list[Sequence[int]]:
+    """The same, window by window: a call may hold several, of one length and one behind the other (`multidiffusion.JoinedWindow`)."""
+    indices = window_frames(transformer_options, frames)
+    window = transformer_options.get("context_window")
+    return getattr(window, "windows", [indices]) if window is not None and window.index_list is indices else [indices]
+
+
 def shuffled_repeats(frames: int, length: int, stride: int, generator: torch.Generator) -> list[int]:
     """FreeNoise (Qiu et al., arXiv 2310.15169): for each frame of the video, the frame of the first window whose noise it gets.
 

@@ -89,7 +89,11 @@ NODES = {
         },
         [("latent", "LATENT")],
     ),
-    "TCANSpeed": ("TCAN Speed-ups", {"model": ("MODEL", None), "reuse_steps": ("INT", 1)}, [("model", "MODEL")]),
+    "TCANSpeed": (
+        "TCAN Speed-ups",
+        {"model": ("MODEL", None), "reuse_steps": ("INT", 1), "windows_at_once?": ("INT", 1)},
+        [("model", "MODEL")],
+    ),
     "TCANPoseDetect": (
         "Pose Detect",
         {"image": ("IMAGE", None), "detector": (["dwpose", "openpose", "mediapipe"], "dwpose"), "resolution": ("INT", 512)},
