@@ -95,7 +95,30 @@ def reuse(scene: Scene, _repeats: int) -> dict:
     return figures
 
 
-SECTIONS: dict[str, Callable[[Scene, int], dict]] = {"parts": parts, "frames": frames, "sizes": sizes, "reuse": reuse}
+def windows(scene: Scene, repeats: int) -> dict:
+    """64 frames with 1, 2 and 4 windows in a call."""
+    net, costs, figures = scene.control_net(), {}, {}
+    video = scene.resized(64, scene.size)
+    (windowed,) = scene.host.node("TCANMultiDiffusion")(
+        model=video.model(ptm=video.ptm()), window_length=WINDOW, window_overlap=0
+    )
+    for at_once in (1, 2, 4):
+        (model,) = scene.host.node("TCANSpeed")(model=windowed, reuse_steps=1, windows_at_once=at_once)
+        found = costs[at_once] = video.step(model, net, repeats)
+        name = f"windows_at_once {at_once}"
+        figures[name] = found.row() | {"times as fast": costs[1].seconds / found.seconds}
+        _show(name, found, costs[1])
+        _lines({"times as fast": figures[name]["times as fast"]})
+    return figures
+
+
+SECTIONS: dict[str, Callable[[Scene, int], dict]] = {
+    "parts": parts,
+    "frames": frames,
+    "sizes": sizes,
+    "reuse": reuse,
+    "windows": windows,
+}
 
 
 def _run(scene: Scene, model, net) -> Cost:
