@@ -83,7 +83,7 @@ handler.emit = lambda record: lines.append(record.getMessage())
 host = boot(pack=False)
 logging.getLogger().addHandler(handler)
 import comfy.context_windows
-del comfy.context_windows.create_prepare_sampling_wrapper
+del comfy.context_windows.get_matching_fuse_method
 try:
     host.load_pack()
 except RuntimeError as error:
@@ -99,5 +99,5 @@ def test_the_pack_is_refused_in_a_sentence():
     assert "REFUSED" in done.stdout, done.stderr
     assert "NODES []" in done.stdout
     reason = [line for line in done.stdout.splitlines() if "Cannot import" in line]
-    sentence = f"which has no comfy.context_windows.create_prepare_sampling_wrapper: update ComfyUI to {OLDEST} or newer"
+    sentence = f"which has no comfy.context_windows.get_matching_fuse_method: update ComfyUI to {OLDEST} or newer"
     assert len(reason) == 1 and sentence in reason[0]

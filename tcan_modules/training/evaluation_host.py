@@ -13,7 +13,7 @@ from ..checkpoint import PACKED, read_file
 from .state import save_tensors
 
 ROOT = Path(__file__).parents[2]
-STEPS, GUIDANCE = 10, 2.5  # of the puppet model; SD1.5-sized models want the nodes' defaults
+STEPS, GUIDANCE = 10, 1.5  # of the puppet model; SD1.5-sized models want the nodes' defaults
 WINDOW, OVERLAP = 16, 4
 
 
