@@ -49,6 +49,7 @@ def reuse_quality(host: Host, checkpoint: Path) -> dict:
     return figures
 
 
+@torch.inference_mode()
 def _animate(host: Host, tcan, prompt, vae, case, every: int):
     """float32 ``[frames, height, width, 3]`` in 0..1."""
     node = host.node
