@@ -1,0 +1,86 @@
+"""What bounds the puppet model: `python dev.py python -m tests.benchmarks.limits models/tcan_puppets.safetensors`.
+
+How well its VAE alone gives the truth back, and how uniform its attention over frames is: 1 is a plain mean over the window, and then
+there is nothing that a temperature could flatten.
+"""
+
+import argparse
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from tcan_modules.temporal import TemporalAttention
+from tcan_modules.training import metrics
+from tcan_modules.training.evaluate import Case, make_case
+from tcan_modules.training.model import TCAN
+from tcan_modules.training.puppet_model import open_packed
+from tcan_modules.training.sources import Start
+from tcan_modules.training.steps import to_signed
+
+SEED, CASES, FRAMES, TIMESTEPS, TAU = 9, 6, 16, (200, 600, 900), 3.0
+
+
+def clips(pictures: np.ndarray) -> torch.Tensor:
+    """uint8 ``[frames, height, width, 3]`` -> ``[frames, 3, height, width]``."""
+    return torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2)
+
+
+def vae_alone(start: Start, cases: list[Case]) -> tuple[float, float]:
+    """PSNR and SSIM of true frames that went through the VAE."""
+    found = []
+    for case in cases:
+        decoded = start.vae.decode(start.vae.encode(to_signed(clips(case.clip.frames))))
+        shown = ((decoded + 1) / 2).clamp(0, 1).permute(0, 2, 3, 1).numpy()
+        found.append((metrics.psnr(shown, case.truth), metrics.ssim(shown, case.truth)))
+    return tuple(np.mean(found, axis=0))
+
+
+def spread(scores: torch.Tensor) -> float:
+    """Mean entropy of attention over frames, as a share of the largest possible; ``scores [..., frames, frames]``."""
+    weights = scores.softmax(-1)
+    return float(torch.special.entr(weights).sum(-1).mean() / math.log(scores.shape[-1]))
+
+
+def attention_spread(start: Start, case: Case) -> dict[str, tuple[float, float]]:
+    """For UNet and ControlNet the spread at temperature 1 and at PTM's largest, mean over layers and timesteps."""
+    model = TCAN(start.checkpoint, temporal=True)
+    found: dict[str, list] = {"unet": [], "controlnet": []}
+
+    def watched(part: str, theirs):
+        def attention(query, key, value, heads):
+            split = [tensor.unflatten(-1, (heads, -1)).transpose(1, 2) for tensor in (query, key)]
+            scores = split[0] @ split[1].transpose(-1, -2) / math.sqrt(split[0].shape[-1])
+            found[part].append((spread(scores), spread(scores / TAU)))
+            return theirs(query, key, value, heads)
+
+        return attention
+
+    for name, module in model.named_modules():
+        if isinstance(module, TemporalAttention):
+            module.attention = watched(name.partition(".")[0], module.attention)
+    latents = start.vae.encode(to_signed(clips(case.clip.frames)))[None]
+    reference = start.vae.encode(to_signed(clips(case.reference[None])))
+    noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(SEED))
+    for time in map(torch.tensor, TIMESTEPS):
+        noisy = model.scheduler.add_noise(latents, noise, time)
+        model(noisy, time[None], start.empty_prompt, clips(case.poses)[None].float() / 255, reference)
+    return {part: tuple(np.mean(rows, axis=0)) for part, rows in found.items()}
+
+
+@torch.no_grad()
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="tests.benchmarks.limits", description=__doc__)
+    parser.add_argument("checkpoint", type=Path, help="a packed puppet model")
+    start = open_packed(parser.parse_args().checkpoint)
+    cases = [make_case(SEED, number, FRAMES) for number in range(CASES)]
+    decibels, similarity = vae_alone(start, cases)
+    sys.stdout.write(f"VAE alone: {decibels:.1f} dB, SSIM {similarity:.2f}\n")
+    for part, (plain, flattened) in attention_spread(start, cases[0]).items():
+        sys.stdout.write(f"attention over frames, {part}: spread {plain:.2f}, at temperature {TAU:.0f} {flattened:.2f}\n")
+
+
+if __name__ == "__main__":
+    main()
