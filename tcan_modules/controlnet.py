@@ -212,8 +212,7 @@ class TemporalControlNet(comfy.controlnet.ControlNet):
         later = self._asked_later(indices)
         for frame in kept.keys() - touched - later:
             del kept[frame]
-        place = video.latents.device
-        return [{key: [level.to(place) for level in levels] for key, levels in kept[frame].items()} for frame in indices]
+        return [_moved(kept[frame], video.latents.device) for frame in indices]
 
     def _let_rest(self, indices: Sequence[int]) -> None:
         """Keep only what the windows to come will ask for, and where latents rest: the UNet's peak is the same for any video."""
@@ -223,7 +222,7 @@ class TemporalControlNet(comfy.controlnet.ControlNet):
                 for frame in kept.keys() - later:
                     del kept[frame]
                 for frame, found in kept.items():
-                    kept[frame] = {key: [level.to(place) for level in levels] for key, levels in found.items()}
+                    kept[frame] = _moved(found, place)
 
     def _asked_later(self, indices: Sequence[int]) -> set[int]:
         """Frames that windows after this one will ask for, as far as the windows are known."""
@@ -306,6 +305,10 @@ def _text_of(prompt: dict) -> torch.Tensor | None:
     conds = prompt.get("model_conds", {})
     found = conds.get("crossattn_controlnet") or conds.get("c_crossattn")
     return found.cond if found is not None else None
+
+
+def _moved(residuals: Residuals, place: torch.device) -> Residuals:
+    return {key: [level.to(place) for level in levels] for key, levels in residuals.items()}
 
 
 def _by_frame(residuals: Residuals) -> list[Residuals]:

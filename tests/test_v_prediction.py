@@ -29,10 +29,11 @@ class Marked(Reference):
         self.tcan, self.empty_prompt = host.node("TCANLoad")(checkpoint="marked.safetensors")
         self.appearance = self.encode()
 
+    def text(self, row: int) -> torch.Tensor:
+        return checkpoint().empty_prompt
+
     def sample(self) -> torch.Tensor:
-        positive, negative = self.host.node("ControlNetApplyAdvanced")(
-            positive=self.empty_prompt, negative=self.empty_prompt, control_net=self.control_net(), image=self.poses
-        )
+        positive, negative = self.conditioning(self.control_net())
         (latent,) = self.host.node("TCANMultiDiffusionSampler")(
             model=self.apply(),
             positive=positive,
