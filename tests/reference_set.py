@@ -80,6 +80,19 @@ class Models:
         node = self.host.node("ControlNetApplyAdvanced")
         return node(positive=positive, negative=negative, control_net=control_net, image=poses, **inputs)
 
+    def sample(self, model, prompts: tuple[list, list], frames: int, size: int = 16, **widgets) -> torch.Tensor:
+        """What the stock KSampler makes of noise, latents ``[frames, 4, size, size]``; unless told otherwise in two steps."""
+        positive, negative = prompts
+        defaults = {"seed": 7, "steps": 2, "cfg": 2.0, "sampler_name": "euler", "scheduler": "normal"}
+        (latent,) = self.host.node("KSampler")(
+            model=model,
+            positive=positive,
+            negative=negative,
+            latent_image={"samples": torch.zeros(frames, 4, size, size)},
+            **defaults | widgets,
+        )
+        return latent["samples"]
+
 
 class Reference(Models):
     """The reference set."""

@@ -24,22 +24,10 @@ def test_compiled_once(reference):
     if "TorchCompileModel" not in nodes.NODE_CLASS_MAPPINGS:
         pytest.skip("this ComfyUI has no node TorchCompileModel")
     node, poses = reference.host.node, reference.poses[:FRAMES]
-    positive, negative = reference.conditioning()
     model = reference.apply(ptm=reference.ptm(pose_images=poses))
 
     def sample(model) -> torch.Tensor:
-        (latent,) = node("KSampler")(
-            model=model,
-            positive=positive,
-            negative=negative,
-            latent_image={"samples": torch.zeros(FRAMES, 4, 16, 16)},
-            seed=1,
-            steps=2,
-            cfg=2.0,
-            sampler_name="euler",
-            scheduler="normal",
-        )
-        return latent["samples"]
+        return reference.sample(model, reference.conditioning(), FRAMES)
 
     exact = sample(model)
     torch._dynamo.reset()

@@ -106,19 +106,7 @@ def test_window_longer_than_the_video(reference):
     model, net = reference.apply(), reference.control_net()
     whole = sample(reference, model, net, window_length=6, window_overlap=0)
     assert torch.equal(sample(reference, model, net, window_length=20, window_overlap=5), whole)
-    positive, negative = reference.conditioning(net, poses(reference, 6))
-    stock = reference.host.node("KSampler")(
-        model=model,
-        positive=positive,
-        negative=negative,
-        latent_image={"samples": torch.zeros(6, 4, 16, 16)},
-        seed=7,
-        steps=2,
-        cfg=3.5,
-        sampler_name="euler",
-        scheduler="simple",
-        denoise=1.0,
-    )[0]["samples"]
+    stock = reference.sample(model, reference.conditioning(net, poses(reference, 6)), 6, cfg=3.5, scheduler="simple")
     ours = sample(reference, model, net, window_length=20, window_overlap=5, sampler_name="euler", scheduler="simple")
     assert torch.equal(stock, ours)
 
@@ -132,19 +120,8 @@ def test_temporal_strength_0_is_the_plain_control_net(reference):
     for net in (stock, reference.control_net(0.0), reference.control_net(1.0)):
         node = reference.host.node("ControlNetApplyAdvanced")
         prompt = [[text, {}]]
-        positive, negative = node(positive=prompt, negative=prompt, control_net=net, image=poses(reference, 6))
-        (latent,) = reference.host.node("KSampler")(
-            model=model,
-            positive=positive,
-            negative=negative,
-            latent_image={"samples": torch.zeros(6, 4, 16, 16)},
-            seed=7,
-            steps=2,
-            cfg=3.5,
-            sampler_name="euler",
-            scheduler="normal",
-        )
-        results.append(latent["samples"])
+        prompts = node(positive=prompt, negative=prompt, control_net=net, image=poses(reference, 6))
+        results.append(reference.sample(model, prompts, 6, cfg=3.5))
     assert error(results[1], results[0]) <= EQUAL
     assert error(results[2], results[0]) > 1e-3
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tcan_modules.reference_weights import read_masks, read_weights, token_grid, token_weights
-from tests.reference_set import Reference, error, tensors
+from tests.reference_set import Reference, error
 from tests.test_errors import fails
 
 EQUAL = 2e-5  # other orders of summation in float32
@@ -137,16 +137,7 @@ def encode(reference, image, **inputs):
 
 def sampled(reference, appearance, cfg: float = 3.5, **inputs) -> torch.Tensor:
     """Two frames, two steps."""
-    negative, positive = ([[text[None], {}]] for text in tensors()["text_embeddings"])
-    settings = {"steps": 2, "seed": 7, "cfg": cfg, "sampler_name": "euler", "scheduler": "normal", "denoise": 1.0}
-    (latent,) = reference.host.node("KSampler")(
-        model=reference.apply(appearance=appearance, **inputs),
-        positive=positive,
-        negative=negative,
-        latent_image={"samples": torch.zeros(2, 4, 16, 16)},
-        **settings,
-    )
-    return latent["samples"]
+    return reference.sample(reference.apply(appearance=appearance, **inputs), reference.conditioning(), 2, cfg=cfg)
 
 
 def test_weights_of_1_and_a_white_mask_change_nothing(reference, pictures):

@@ -32,21 +32,8 @@ def conditioning(reference, control_net=None, **inputs) -> tuple[list, list]:
     return reference.conditioning(control_net or reference.control_net(), reference.poses[:FRAMES], **inputs)
 
 
-def sample(reference, model, prompts, steps: int = 4, seed: int = 3, cfg: float = 2.0) -> torch.Tensor:
-    """KSampler from noise; latents ``[frames, 4, height, width]``."""
-    positive, negative = prompts
-    (latent,) = reference.host.node("KSampler")(
-        model=model,
-        positive=positive,
-        negative=negative,
-        latent_image={"samples": torch.zeros(FRAMES, 4, SIZE, SIZE)},
-        seed=seed,
-        steps=steps,
-        cfg=cfg,
-        sampler_name="euler",
-        scheduler="normal",
-    )
-    return latent["samples"]
+def sample(reference, model, prompts, steps: int = 4, **widgets) -> torch.Tensor:
+    return reference.sample(model, prompts, FRAMES, steps=steps, **widgets)
 
 
 def twice_at_one_point(reference, model, prompts, cfg: float) -> list[torch.Tensor]:

@@ -38,23 +38,13 @@ def test_no_guidance(reference):
     model = reference.apply()
     positive, negative = reference.conditioning(reference.control_net(), reference.poses[:FRAMES])
     latents = {"samples": torch.zeros(FRAMES, 4, 16, 16)}
-    (stock,) = node("KSampler")(
-        model=model,
-        positive=positive,
-        negative=negative,
-        latent_image=latents,
-        cfg=1.0,
-        steps=STEPS,
-        sampler_name="euler",
-        scheduler="normal",
-        seed=SEED,
-    )
+    stock = reference.sample(model, (positive, negative), FRAMES, cfg=1.0, steps=STEPS, seed=SEED)
     (sampler,) = node("KSamplerSelect")(sampler_name="euler")
     (sigmas,) = node("BasicScheduler")(model=model, scheduler="normal", steps=STEPS, denoise=1.0)
     (guider,) = node("BasicGuider")(model=model, conditioning=positive)
     (noise,) = node("RandomNoise")(noise_seed=SEED)
     custom = node("SamplerCustomAdvanced")(noise=noise, guider=guider, sampler=sampler, sigmas=sigmas, latent_image=latents)[0]
-    assert torch.equal(stock["samples"], custom["samples"])
+    assert torch.equal(stock, custom["samples"])
 
 
 def test_two_passes_are_one(reference):

@@ -50,18 +50,7 @@ def sample(
         (positive,) = node("ConditioningSetAreaPercentage")(
             conditioning=positive, width=0.5, height=1.0, x=0.5, y=0.0, strength=1.0
         )
-    (latent,) = node("KSampler")(
-        model=model,
-        positive=positive,
-        negative=negative,
-        latent_image={"samples": torch.zeros(FRAMES, 4, SIZE, SIZE)},
-        seed=3,
-        steps=2,
-        cfg=2.0,
-        sampler_name="euler",
-        scheduler="normal",
-    )
-    return latent["samples"]
+    return reference.sample(model, (positive, negative), FRAMES, SIZE)
 
 
 @pytest.mark.parametrize("closed_loop", [False, True])

@@ -19,19 +19,7 @@ def reference(host) -> Reference:
 
 def sample(reference, model, control_net, steps: int = STEPS) -> torch.Tensor:
     poses = reference.poses[:FRAMES]
-    positive, negative = reference.conditioning(control_net, poses)
-    (latent,) = reference.host.node("KSampler")(
-        model=model,
-        positive=positive,
-        negative=negative,
-        latent_image={"samples": torch.zeros(FRAMES, 4, 16, 16)},
-        seed=5,
-        steps=steps,
-        cfg=2.0,
-        sampler_name="euler",
-        scheduler="normal",
-    )
-    return latent["samples"]
+    return reference.sample(model, reference.conditioning(control_net, poses), FRAMES, steps=steps)
 
 
 def animated(reference):
