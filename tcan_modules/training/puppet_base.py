@@ -2,7 +2,7 @@
 
 Both are trained together, half of the pictures with their pose and half without, and are frozen ever after. At first every picture is
 alone; then two pictures of one character attend to each other, most of the time. SD1.5 brings that along: its self-attention finds what
-belongs together in two pictures without training ("reference-only"), and TCAN's stage 1 builds on it.
+belongs together in two pictures without training ("reference-only"), and TCAN's stage 1 builds on it; here it is taught (`puppet_matches`).
 """
 
 import torch
@@ -13,6 +13,7 @@ from ..naming import Architecture
 from .frames import FrameCount
 from .model import noise_schedule
 from .networks import new_controlnet, new_unet
+from .puppet_matches import Matches
 from .reading import AppearanceFeatures, read_appearance
 from .steps import draw_noise, to_signed
 
@@ -31,6 +32,7 @@ HINT_CHANNELS, FULL_HINT_CHANNELS = (8, 16, 32, 64), (16, 32, 96, 256)
 # Predicted noise, divided by sqrt(alpha_bar) = 0.07 at the first timestep, would need the noise's own scale, which 16x16 latents do not fix
 # and group norms cannot see.
 V_PREDICTION = True
+MATCHING = 0.1  # weight of finding the matches, beside the loss of denoising
 APART = 0.3  # chance of a pair to be trained as two pictures that know nothing of each other
 
 
@@ -52,6 +54,7 @@ class PuppetBase(nn.Module):
         )
         self.mates = AppearanceFeatures(self.unet, lambda features: features.roll(len(features) // 2, 0))
         read_appearance(self.unet, self.mates, FrameCount())
+        self.matches = Matches(self.unet, self.mates)
         self.vae = vae.requires_grad_(False)
         self.scheduler = noise_schedule(V_PREDICTION)
         self.register_buffer("empty_prompt", empty_prompt(), persistent=False)
@@ -69,7 +72,10 @@ class PuppetBase(nn.Module):
         )[0]
 
     def forward(self, batch: dict[str, torch.Tensor], generator: torch.Generator) -> torch.Tensor:
-        """Loss of pictures ``[n, 1, 3, h, w]``, n even; where ``paired`` (bool ``[n]``), those at 2k and 2k + 1 belong together."""
+        """Loss of pictures ``[n, 1, 3, h, w]``, n even; where ``paired`` (bool ``[n]``), those at 2k and 2k + 1 belong together.
+
+        ``joints`` of the bodies: ``[n, 1, 18, 2]`` in pixels.
+        """
         order = torch.arange(len(batch["pixels"])).view(-1, 2).T.flatten()  # first of all pairs, then second of all pairs
         with torch.no_grad():
             latents = self.vae.encode(to_signed(batch["pixels"][order, 0]))
@@ -82,7 +88,8 @@ class PuppetBase(nn.Module):
         noisy = self.scheduler.add_noise(latents, noise, times)
         pose = batch["pose"][order, 0].float() / 255
         prediction = self.predict(noisy, times, pose, half)
-        return F.mse_loss(prediction, self.scheduler.get_velocity(latents, noise, times))
+        denoising = F.mse_loss(prediction, self.scheduler.get_velocity(latents, noise, times))
+        return denoising + MATCHING * self.matches.loss(batch["pixels"][order, 0], batch["joints"][order, 0], ~self.mates.dropped)
 
 
 def wide_hints(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -36,7 +36,10 @@ class PuppetCrops(Dataset):
 
 
 class PuppetPictures(Dataset):
-    """For the base model: one picture and its pose. From ``alone`` on, numbers 2k and 2k + 1 show one character and scene."""
+    """For the base model: one picture, its pose, and its joints in pixels (float32).
+
+    From ``alone`` on, numbers 2k and 2k + 1 show one character and scene.
+    """
 
     def __init__(self, seed: int, alone: int = 0):
         self.seed, self.alone = seed, alone
@@ -49,6 +52,7 @@ class PuppetPictures(Dataset):
         return {
             "pixels": channels_first(clip.frames),
             "pose": channels_first(draw_keypoints(clip.keypoints, SIZE)),
+            "joints": torch.from_numpy(clip.keypoints[..., :2]).float(),
             "paired": torch.tensor(paired),
         }
 

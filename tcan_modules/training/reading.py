@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from .frames import FrameCount
 
 
-def _meeting_blocks(unet: nn.Module) -> dict[str, nn.Module]:
+def meeting_blocks(unet: nn.Module) -> dict[str, nn.Module]:
     """The transformer blocks of mid and up blocks by name; the two UNets have the same names."""
     parts = [("mid_block", unet.mid_block), *((f"up_blocks.{number}", block) for number, block in enumerate(unet.up_blocks))]
     return {
@@ -35,7 +35,7 @@ class AppearanceFeatures:
     def __init__(self, appearance: nn.Module, arrange: Callable[[torch.Tensor], torch.Tensor] = lambda features: features):
         self.kept: dict[str, torch.Tensor] = {}
         self.dropped: torch.Tensor | None = None  # bool [rows]: rows that must not see their reference
-        for name, block in _meeting_blocks(appearance).items():
+        for name, block in meeting_blocks(appearance).items():
             block.norm1.register_forward_hook(
                 lambda _layer, _arguments, output, name=name: self.kept.__setitem__(name, arrange(output))
             )
@@ -73,5 +73,5 @@ class _ReadingAttention:
 
 def read_appearance(unet: nn.Module, features: AppearanceFeatures, count: FrameCount) -> None:
     """Let the self-attention of a denoising UNet's mid and up blocks read the features."""
-    for name, block in _meeting_blocks(unet).items():
+    for name, block in meeting_blocks(unet).items():
         block.attn1.set_processor(_ReadingAttention(name, features, count))

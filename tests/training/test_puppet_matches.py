@@ -1,0 +1,102 @@
+"""What the base is told about matches in two pictures."""
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from tcan_modules.training.puppet_data import PuppetPictures
+from tcan_modules.training.puppet_matches import Matches, body_points, cells, same_places
+
+SIDE = 16
+
+
+@pytest.fixture(scope="module")
+def pair() -> tuple[torch.Tensor, torch.Tensor]:
+    """Pictures and joints of one character in front of one scene, in two poses."""
+    pictures = [PuppetPictures(4)[number] for number in range(2)]
+    return tuple(torch.cat([picture[name] for picture in pictures]) for name in ("pixels", "joints"))
+
+
+def told(log_chances: torch.Tensor, pixels: torch.Tensor, joints: torch.Tensor, paired=(True, True)) -> float:
+    """The loss of attention ``[2, heads, tokens, tokens]``."""
+    matches = Matches.__new__(Matches)
+    matches.seen = [log_chances]
+    return matches.loss(pixels, joints, torch.tensor(paired)).item()
+
+
+def attention(pixels: torch.Tensor, joints: torch.Tensor, sharpness: float, shift: int = 0) -> torch.Tensor:
+    """Half of four heads look at the same place, half at the same point of the body; all of them so many cells beside it."""
+    scores = torch.zeros(2, 4, SIDE**2, SIDE**2)
+    every = torch.arange(SIDE**2)
+    scores[:, :2, every, (every + shift) % SIDE**2] = sharpness
+    cell, _ = cells(body_points(joints), pixels.shape[-1], SIDE)
+    for picture in range(2):
+        scores[picture, 2:, cell[picture], (cell[1 - picture] + shift) % SIDE**2] = sharpness
+    return scores.log_softmax(-1)
+
+
+def test_most_of_the_scene_and_little_of_the_body_is_in_the_same_place(pair):
+    pixels, joints = pair
+    same = same_places(pixels[:1], pixels[1:], SIDE)[0]
+    assert 0.4 < same.float().mean() < 0.95
+    cell, inside = cells(body_points(joints), pixels.shape[-1], SIDE)
+    assert inside.float().mean() > 0.8
+    assert same[cell[0][inside[0]]].float().mean() < 0.5
+
+
+def test_cells_are_counted_by_rows():
+    cell, inside = cells(torch.tensor([[[0.0, 0.0], [127.9, 0.0], [8.0, 17.0], [130.0, 5.0], [5.0, -1.0]]]), 128, SIDE)
+    assert cell.tolist() == [[0, 15, 2 * SIDE + 1, 0, 0]]
+    assert inside.tolist() == [[True, True, True, False, False]]
+
+
+@pytest.mark.parametrize(
+    ("made", "expected"),
+    [
+        (lambda *pair: attention(*pair, 0.0), 2 * math.log(SIDE**2)),  # attention that is uniform, for both halves of the heads
+        (lambda *pair: attention(*pair, 0.0, shift=3), 2 * math.log(SIDE**2)),
+        (lambda *pair: attention(*pair, 40.0, shift=3), 80.0),
+    ],
+)
+def test_what_is_not_found_costs(pair, made: Callable, expected: float):
+    assert told(made(*pair), *pair) == pytest.approx(expected, rel=0.05)
+
+
+def test_what_is_found_costs_little(pair):
+    # where several points share a cell, their heads must share too
+    assert told(attention(*pair, 40.0), *pair) < 1.5
+
+
+def test_pictures_without_a_mate_cost_nothing(pair):
+    assert told(attention(*pair, 0.0), *pair, paired=(False, False)) == 0
+
+
+def test_one_head_that_finds_it_is_enough(pair):
+    found = attention(*pair, 40.0)
+    found[:, 0] = -math.log(SIDE**2)
+    assert told(found, *pair) - told(attention(*pair, 40.0), *pair) == pytest.approx(math.log(2), abs=0.05)
+
+
+def test_the_base_learns_from_it():
+    """The up blocks' queries and keys get gradients, in training alone."""
+    pytest.importorskip("diffusers")
+    from tcan_modules.training.autoencoder import TinyAutoencoder
+    from tcan_modules.training.puppet_base import PuppetBase
+    from tcan_modules.training.vae import TinyVAE
+
+    torch.manual_seed(0)
+    base = PuppetBase(TinyVAE(TinyAutoencoder()))
+    pictures = [PuppetPictures(4)[number] for number in range(2)]
+    batch = {name: torch.stack([picture[name] for picture in pictures]) for name in pictures[0]}
+    with torch.no_grad():
+        base(batch, torch.Generator().manual_seed(0))
+    assert not base.matches.seen
+    base.mates.dropped = torch.tensor([False, False])
+    base.predict(torch.randn(2, 4, 16, 16), torch.tensor([100, 50]), torch.zeros(2, 3, 128, 128), 1)
+    base.matches.loss(batch["pixels"][:, 0], batch["joints"][:, 0], torch.tensor([True, True])).backward()
+    learned = {name for name, parameter in base.unet.named_parameters() if parameter.grad is not None and parameter.grad.any()}
+    for part in ("to_q", "to_k"):
+        assert any(name.startswith("up_blocks.2") and f"attn1.{part}" in name for name in learned)
+    assert not any(name.startswith("conv_out") for name in learned)
