@@ -39,9 +39,15 @@ def cells(points: torch.Tensor, size: int, side: int) -> tuple[torch.Tensor, tor
     return torch.where(inside, row * side + column, 0), inside
 
 
-def _missed(log_chances: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
+def log_chances(layer: nn.Module, own: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
+    """Logarithm of a self-attention's weights on kept tokens, among these alone: ``[n, heads, own tokens, kept tokens]``."""
+    query, key = (tensor.unflatten(-1, (layer.heads, -1)).transpose(1, 2) for tensor in (layer.to_q(own), layer.to_k(kept)))
+    return (query @ key.transpose(-1, -2) / math.sqrt(query.shape[-1])).log_softmax(-1)
+
+
+def _missed(logs: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
     """Mean over what counts of -log(mean over heads of the chance); ``[n, heads, things]``, ``[n, things]``."""
-    found = log_chances.logsumexp(1) - math.log(log_chances.shape[1])
+    found = logs.logsumexp(1) - math.log(logs.shape[1])
     return -(found * counts).sum() / counts.sum().clamp(min=1)
 
 
@@ -57,11 +63,7 @@ class Matches:
     def _look(self, layer: nn.Module, own: torch.Tensor, name: str) -> None:
         if not torch.is_grad_enabled() or math.isqrt(own.shape[1]) not in self.sides or name not in self.mates.kept:
             return
-        query, key = (
-            tensor.unflatten(-1, (layer.heads, -1)).transpose(1, 2)
-            for tensor in (layer.to_q(own), layer.to_k(self.mates.kept[name]))
-        )
-        self.seen.append((query @ key.transpose(-1, -2) / math.sqrt(query.shape[-1])).log_softmax(-1))
+        self.seen.append(log_chances(layer, own, self.mates.kept[name]))
 
     def loss(self, pixels: torch.Tensor, joints: torch.Tensor, paired: torch.Tensor) -> torch.Tensor:
         """Mean over the layers that were seen since the last time.
@@ -73,12 +75,12 @@ class Matches:
         """
         half, size, total = len(pixels) // 2, pixels.shape[-1], pixels.new_zeros((), dtype=torch.float32)
         points, seen, self.seen = body_points(joints), self.seen, []
-        for log_chances in seen:
-            side, heads = math.isqrt(log_chances.shape[-1]), log_chances.shape[1] // 2
+        for logs in seen:
+            side, heads = math.isqrt(logs.shape[-1]), logs.shape[1] // 2
             places = same_places(pixels, pixels.roll(half, 0), side) & paired[:, None]
-            total = total + _missed(log_chances[:, :heads].diagonal(dim1=-2, dim2=-1), places)
+            total = total + _missed(logs[:, :heads].diagonal(dim1=-2, dim2=-1), places)
             cell, inside = cells(points, size, side)
             theirs = cell.roll(half, 0)
-            chance = log_chances[torch.arange(len(cell))[:, None], heads:, cell, theirs].transpose(1, 2)
+            chance = logs[torch.arange(len(cell))[:, None], heads:, cell, theirs].transpose(1, 2)
             total = total + _missed(chance, inside & inside.roll(half, 0) & paired[:, None])
         return total / max(1, len(seen))

@@ -1,7 +1,7 @@
 """What bounds the puppet model: `python dev.py python -m tests.benchmarks.limits models/tcan_puppets.safetensors`.
 
-How well its VAE alone gives the truth back, and how uniform its attention over frames is: 1 is a plain mean over the window, and then
-there is nothing that a temperature could flatten.
+How well its VAE alone gives the truth back; how surely it finds a place of the scene in the reference; and how uniform its attention
+over frames is: 1 is a plain mean over the window, and then there is nothing that a temperature could flatten.
 """
 
 import argparse
@@ -16,7 +16,9 @@ from tcan_modules.temporal import TemporalAttention
 from tcan_modules.training import metrics
 from tcan_modules.training.evaluate import Case, make_case
 from tcan_modules.training.model import TCAN
+from tcan_modules.training.puppet_matches import log_chances, same_places
 from tcan_modules.training.puppet_model import open_packed
+from tcan_modules.training.reading import meeting_blocks
 from tcan_modules.training.sources import Start
 from tcan_modules.training.steps import to_signed
 
@@ -36,6 +38,37 @@ def vae_alone(start: Start, cases: list[Case]) -> tuple[float, float]:
         shown = ((decoded + 1) / 2).clamp(0, 1).permute(0, 2, 3, 1).numpy()
         found.append((metrics.psnr(shown, case.truth), metrics.ssim(shown, case.truth)))
     return tuple(np.mean(found, axis=0))
+
+
+def noisy_clip(start: Start, model: TCAN, case: Case, time: int) -> None:
+    """The model sees a clip at a timestep."""
+    latents = start.vae.encode(to_signed(clips(case.clip.frames)))[None]
+    reference = start.vae.encode(to_signed(clips(case.reference[None])))
+    noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(SEED))
+    noisy = model.scheduler.add_noise(latents, noise, torch.tensor(time))
+    model(noisy, torch.tensor([time]), start.empty_prompt, clips(case.poses)[None].float() / 255, reference)
+
+
+def places_found(start: Start, cases: list[Case]) -> dict[int, float]:
+    """By the side of a layer's grid, how much of its attention to the reference the best head gives to the very cell that shows the same,
+    mean over layers and timesteps."""
+    model = TCAN(start.checkpoint, temporal=False)
+    found: dict[int, list] = {}
+
+    def look(layer, own: torch.Tensor, name: str) -> None:
+        side = math.isqrt(own.shape[1])
+        chances = log_chances(layer, own, model.features.kept[name]).diagonal(dim1=-2, dim2=-1).exp()
+        still = same_places(clips(case.clip.frames), clips(case.reference[None]), side)
+        found.setdefault(side, []).append(float((chances.amax(1) * still).sum() / still.sum()))
+
+    for name, block in meeting_blocks(model.unet).items():
+        block.attn1.register_forward_pre_hook(lambda layer, inputs, name=name: look(layer, inputs[0], name))
+    for case in cases:
+        for time in TIMESTEPS:
+            noisy_clip(start, model, case, time)
+    return {
+        side: float(np.mean(found[side])) for side in sorted(found)[1:]
+    }  # a cell of the smallest grid shows the same too rarely
 
 
 def spread(scores: torch.Tensor) -> float:
@@ -61,12 +94,8 @@ def attention_spread(start: Start, case: Case) -> dict[str, tuple[float, float]]
     for name, module in model.named_modules():
         if isinstance(module, TemporalAttention):
             module.attention = watched(name.partition(".")[0], module.attention)
-    latents = start.vae.encode(to_signed(clips(case.clip.frames)))[None]
-    reference = start.vae.encode(to_signed(clips(case.reference[None])))
-    noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(SEED))
-    for time in map(torch.tensor, TIMESTEPS):
-        noisy = model.scheduler.add_noise(latents, noise, time)
-        model(noisy, time[None], start.empty_prompt, clips(case.poses)[None].float() / 255, reference)
+    for time in TIMESTEPS:
+        noisy_clip(start, model, case, time)
     return {part: tuple(np.mean(rows, axis=0)) for part, rows in found.items()}
 
 
@@ -78,6 +107,10 @@ def main() -> None:
     cases = [make_case(SEED, number, FRAMES) for number in range(CASES)]
     decibels, similarity = vae_alone(start, cases)
     sys.stdout.write(f"VAE alone: {decibels:.1f} dB, SSIM {similarity:.2f}\n")
+    for side, chance in places_found(start, cases[:2]).items():
+        sys.stdout.write(
+            f"a still place found in the reference, {side}x{side} cells: {chance:.2f} of the best head's attention\n"
+        )
     for part, (plain, flattened) in attention_spread(start, cases[0]).items():
         sys.stdout.write(f"attention over frames, {part}: spread {plain:.2f}, at temperature {TAU:.0f} {flattened:.2f}\n")
 
