@@ -32,7 +32,7 @@ _BETAS = (0.9, 0.99)
 VAE = Options(
     out=Path("vae"), steps=3200, batch=16, lr=2e-3, schedule="cosine", warmup=50, ema=0.995, weight_decay=1e-4, save_every=200
 )
-BASE = Options(out=Path("base"), steps=4900, batch=16, lr=6e-4, warmup=100, ema=0.995, betas=_BETAS, save_every=200)
+BASE = Options(out=Path("base"), steps=5600, batch=16, lr=6e-4, warmup=100, ema=0.995, betas=_BETAS, save_every=200)
 ALONE = 25_600  # pictures that the base model sees one by one; then it sees pairs
 STAGE1 = Options(
     out=Path("stage1"), steps=3000, batch=8, lr=6e-4, schedule="cosine", warmup=100, ema=0.995, betas=_BETAS, save_every=100
