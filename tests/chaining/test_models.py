@@ -9,7 +9,7 @@ FREEU = {"b1": 1.3, "b2": 1.4, "s1": 0.9, "s2": 0.2}
 NODES = {
     "FreeU": FREEU,
     "FreeU_V2": FREEU,
-    "PerturbedAttentionGuidance": {"scale": 3.0},
+    "PerturbedAttentionGuidance": {"scale": 12.0},
     "SelfAttentionGuidance": {"scale": 0.7, "blur_sigma": 2.0},
     "HyperTile": {"tile_size": 64, "swap_size": 2, "max_depth": 0, "scale_depth": False},
     "TomePatchModel": {"ratio": 0.5},
