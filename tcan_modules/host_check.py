@@ -10,7 +10,7 @@ WANTED = {
     "comfy.cldm.cldm": ("ControlNet",),
     "comfy.context_windows": (
         "ContextFuseMethods.FLAT",
-        "ContextSchedule",
+        "IndexListContextHandler.get_context_windows",
         "IndexListContextHandler.get_resized_cond",
         "IndexListContextHandler.set_step",
         "IndexListContextHandler.should_use_context",

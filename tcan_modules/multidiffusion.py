@@ -35,9 +35,7 @@ class MultiDiffusionHandler(comfy.context_windows.IndexListContextHandler):
 
     def __init__(self, length: int, overlap: int, closed_loop: bool):
         super().__init__(
-            context_schedule=comfy.context_windows.ContextSchedule(
-                "tcan_multidiffusion", lambda frames, handler, options: handler.windows(frames)
-            ),
+            context_schedule=None,  # `get_context_windows` lays them
             fuse_method=comfy.context_windows.get_matching_fuse_method(comfy.context_windows.ContextFuseMethods.FLAT),
             context_length=length,
             context_overlap=overlap,
