@@ -30,9 +30,9 @@ class Marked(Reference):
         self.appearance = self.encode()
 
     def text(self, row: int) -> torch.Tensor:
-        return checkpoint().empty_prompt
+        return self.empty_prompt[0][0]
 
-    def sample(self) -> torch.Tensor:
+    def video(self) -> torch.Tensor:
         positive, negative = self.conditioning(self.control_net())
         (latent,) = self.host.node("TCANMultiDiffusionSampler")(
             model=self.apply(),
@@ -80,7 +80,7 @@ def test_the_nodes_sample_as_diffusers_does(marked):
         guidance=GUIDANCE,
         seed=SEED,
     )
-    ours = marked.sample()
+    ours = marked.video()
     assert error(ours, vae.decoded) <= 1e-4
 
 

@@ -1,11 +1,9 @@
 """Our layers and our ControlNet in windows that other nodes lay: the host's own, and AnimateDiff-Evolved's."""
 
-import asyncio
-import os
-
 import pytest
 import torch
 
+from tests import animatediff_evolved
 from tests.reference_set import Reference, error
 
 FRAMES, LENGTH, OVERLAP = 9, 4, 1
@@ -50,15 +48,10 @@ def test_the_hosts_own_context_windows(reference):
     assert error(sample(reference, animated(reference), reference.control_net()), expected) > 1e-3
 
 
+@animatediff_evolved.needed
 def test_animatediff_evolveds_context_windows(reference):
     """Its standard static context with equal weights: the same video again."""
-    folder = os.environ.get("ANIMATEDIFF_EVOLVED_PATH")
-    if not folder:
-        pytest.skip("set ANIMATEDIFF_EVOLVED_PATH to a copy of ComfyUI-AnimateDiff-Evolved to run this")
-    import nodes
-
-    if "ADE_UseEvolvedSampling" not in _nodes():
-        assert asyncio.run(nodes.load_custom_node(folder)), "AnimateDiff-Evolved could not be loaded"
+    animatediff_evolved.load()
     (options,) = reference.host.node("ADE_StandardStaticContextOptions")(
         context_length=LENGTH, context_overlap=OVERLAP, fuse_method="flat"
     )

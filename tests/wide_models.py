@@ -1,5 +1,6 @@
 """Random models that the stock loaders take for SD1.5: as wide (320 channels, 768 wide text), but three levels with one layer each."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -84,20 +85,24 @@ def lora(path: Path) -> None:
     save_file(_half(state), path)
 
 
+def motion_module(channels: Sequence[int], layers: int, seed: int, middle: bool = False) -> dict[str, torch.Tensor]:
+    """As AnimateDiff v3's: a temporal layer behind each layer of the down blocks and up blocks; v2 has one in the middle too."""
+    places = [(f"down_blocks.{level}", index, width) for level, width in enumerate(channels) for index in range(layers)]
+    places += [(f"up_blocks.{block}", index, width) for block, width in enumerate(channels[::-1]) for index in range(layers + 1)]
+    places += [("mid_block", 0, channels[-1])] if middle else []
+    state = {}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for block, index, width in places:
+            for name, tensor in TemporalTransformer(width, max_frames=32).state_dict().items():
+                values = sinusoidal_positions(32, width) if name.endswith(".pe") else tensor
+                state[f"{block}.motion_modules.{index}.temporal_transformer.{name}"] = values
+    return _half(state)
+
+
 def public_parts(folder: Path) -> None:
     """For Load TCAN without the authors' files: an appearance encoder and an AnimateDiff v2 motion module."""
     folder.mkdir(parents=True)
     encoder = {name: tensor for name, tensor in _network(3).items() if not name.startswith(("conv_out", "conv_norm_out"))}
     save_file(_half(encoder), folder / "diffusion_pytorch_model.safetensors")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(5)
-        state = {}
-        places = [("down_blocks", level, 0, CHANNELS[level]) for level in range(3)]
-        places += [("up_blocks", block, index, CHANNELS[2 - block]) for block in range(3) for index in range(2)]
-        places += [("mid_block", None, 0, CHANNELS[2])]
-        for side, block, index, channels in places:
-            layer = TemporalTransformer(channels, max_frames=32).state_dict()
-            prefix = f"{side}.{'' if block is None else f'{block}.'}motion_modules.{index}.temporal_transformer"
-            for name, tensor in layer.items():
-                state[f"{prefix}.{name}"] = sinusoidal_positions(32, channels) if name.endswith(".pe") else tensor
-        torch.save({"state_dict": _half(state)}, folder / "mm_sd_v15_v2.ckpt")
+    torch.save({"state_dict": motion_module(CHANNELS, 1, seed=5, middle=True)}, folder / "mm_sd_v15_v2.ckpt")

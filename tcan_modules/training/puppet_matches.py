@@ -17,6 +17,7 @@ from ..pose.draw import LIMBS
 from .reading import AppearanceFeatures, meeting_blocks
 
 TOLERANCE = 10  # of 255: pictures that differ less show the same
+SIDES = (8, 16)  # grids of the layers that learn it: on 4 x 4 cells there is too much in each
 ALONG = (0.25, 0.5, 0.75)  # points between the joints of a limb
 
 
@@ -51,36 +52,40 @@ def _missed(logs: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
     return -(found * counts).sum() / counts.sum().clamp(min=1)
 
 
+def mismatch(logs: torch.Tensor, pixels: torch.Tensor, joints: torch.Tensor, paired: torch.Tensor) -> torch.Tensor:
+    """How badly one layer finds the matches.
+
+    Args:
+        logs: `log_chances` of it, ``[n, heads, tokens, tokens]``.
+        pixels: uint8 ``[n, 3, size, size]``; the mate of picture i is i + n/2, modulo n.
+        joints: ``[n, 18, 2]`` in pixels.
+        paired: which of them have a mate, bool ``[n]``.
+    """
+    half, side, heads = len(pixels) // 2, math.isqrt(logs.shape[-1]), logs.shape[1] // 2
+    places = same_places(pixels, pixels.roll(half, 0), side) & paired[:, None]
+    cell, inside = cells(body_points(joints), pixels.shape[-1], side)
+    points = logs[torch.arange(len(cell))[:, None], heads:, cell, cell.roll(half, 0)].transpose(1, 2)
+    return _missed(logs[:, :heads].diagonal(dim1=-2, dim2=-1), places) + _missed(
+        points, inside & inside.roll(half, 0) & paired[:, None]
+    )
+
+
 class Matches:
     """Watches the self-attention of a UNet's up blocks that read a mate's features, and says how badly it finds the matches."""
 
-    def __init__(self, unet: nn.Module, mates: AppearanceFeatures, sides: tuple[int, ...] = (8, 16)):
-        self.mates, self.sides = mates, sides
+    def __init__(self, unet: nn.Module, mates: AppearanceFeatures):
+        self.mates = mates
         self.seen: list[torch.Tensor] = []
         for name, block in meeting_blocks(unet).items():
             block.attn1.register_forward_pre_hook(lambda layer, inputs, name=name: self._look(layer, inputs[0], name))
 
     def _look(self, layer: nn.Module, own: torch.Tensor, name: str) -> None:
-        if not torch.is_grad_enabled() or math.isqrt(own.shape[1]) not in self.sides or name not in self.mates.kept:
-            return
-        self.seen.append(log_chances(layer, own, self.mates.kept[name]))
+        if torch.is_grad_enabled() and math.isqrt(own.shape[1]) in SIDES and name in self.mates.kept:
+            self.seen.append(log_chances(layer, own, self.mates.kept[name]))
 
     def loss(self, pixels: torch.Tensor, joints: torch.Tensor, paired: torch.Tensor) -> torch.Tensor:
-        """Mean over the layers that were seen since the last time.
-
-        Args:
-            pixels: uint8 ``[n, 3, size, size]``; the mate of picture i is i + n/2, modulo n.
-            joints: ``[n, 18, 2]`` in pixels.
-            paired: which of them have a mate, bool ``[n]``.
-        """
-        half, size, total = len(pixels) // 2, pixels.shape[-1], pixels.new_zeros((), dtype=torch.float32)
-        points, seen, self.seen = body_points(joints), self.seen, []
-        for logs in seen:
-            side, heads = math.isqrt(logs.shape[-1]), logs.shape[1] // 2
-            places = same_places(pixels, pixels.roll(half, 0), side) & paired[:, None]
-            total = total + _missed(logs[:, :heads].diagonal(dim1=-2, dim2=-1), places)
-            cell, inside = cells(points, size, side)
-            theirs = cell.roll(half, 0)
-            chance = logs[torch.arange(len(cell))[:, None], heads:, cell, theirs].transpose(1, 2)
-            total = total + _missed(chance, inside & inside.roll(half, 0) & paired[:, None])
-        return total / max(1, len(seen))
+        """`mismatch`, the mean over the layers that were seen since the last time; none without gradients."""
+        seen, self.seen = self.seen, []
+        if not seen:
+            return pixels.new_zeros((), dtype=torch.float32)
+        return torch.stack([mismatch(logs, pixels, joints, paired) for logs in seen]).mean()

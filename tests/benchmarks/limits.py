@@ -16,6 +16,7 @@ from tcan_modules.temporal import TemporalAttention
 from tcan_modules.training import metrics
 from tcan_modules.training.evaluate import Case, make_case
 from tcan_modules.training.model import TCAN
+from tcan_modules.training.puppet_data import channels_first
 from tcan_modules.training.puppet_matches import log_chances, same_places
 from tcan_modules.training.puppet_model import open_packed
 from tcan_modules.training.reading import meeting_blocks
@@ -25,28 +26,24 @@ from tcan_modules.training.steps import to_signed
 SEED, CASES, FRAMES, TIMESTEPS, TAU = 9, 6, 16, (200, 600, 900), 3.0
 
 
-def clips(pictures: np.ndarray) -> torch.Tensor:
-    """uint8 ``[frames, height, width, 3]`` -> ``[frames, 3, height, width]``."""
-    return torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2)
-
-
 def vae_alone(start: Start, cases: list[Case]) -> tuple[float, float]:
     """PSNR and SSIM of true frames that went through the VAE."""
     found = []
     for case in cases:
-        decoded = start.vae.decode(start.vae.encode(to_signed(clips(case.clip.frames))))
+        decoded = start.vae.decode(start.vae.encode(to_signed(channels_first(case.clip.frames))))
         shown = ((decoded + 1) / 2).clamp(0, 1).permute(0, 2, 3, 1).numpy()
         found.append((metrics.psnr(shown, case.truth), metrics.ssim(shown, case.truth)))
     return tuple(np.mean(found, axis=0))
 
 
-def noisy_clip(start: Start, model: TCAN, case: Case, time: int) -> None:
-    """The model sees a clip at a timestep."""
-    latents = start.vae.encode(to_signed(clips(case.clip.frames)))[None]
-    reference = start.vae.encode(to_signed(clips(case.reference[None])))
+def noisy_clips(start: Start, model: TCAN, case: Case) -> None:
+    """The model sees a case at each timestep."""
+    latents = start.vae.encode(to_signed(channels_first(case.clip.frames)))[None]
+    reference = start.vae.encode(to_signed(channels_first(case.reference[None])))
+    poses = channels_first(case.poses)[None].float() / 255
     noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(SEED))
-    noisy = model.scheduler.add_noise(latents, noise, torch.tensor(time))
-    model(noisy, torch.tensor([time]), start.empty_prompt, clips(case.poses)[None].float() / 255, reference)
+    for time in map(torch.tensor, TIMESTEPS):
+        model(model.scheduler.add_noise(latents, noise, time), time[None], start.empty_prompt, poses, reference)
 
 
 def places_found(start: Start, cases: list[Case]) -> dict[int, float]:
@@ -58,17 +55,15 @@ def places_found(start: Start, cases: list[Case]) -> dict[int, float]:
     def look(layer, own: torch.Tensor, name: str) -> None:
         side = math.isqrt(own.shape[1])
         chances = log_chances(layer, own, model.features.kept[name]).diagonal(dim1=-2, dim2=-1).exp()
-        still = same_places(clips(case.clip.frames), clips(case.reference[None]), side)
+        still = same_places(channels_first(case.clip.frames), channels_first(case.reference[None]), side)
         found.setdefault(side, []).append(float((chances.amax(1) * still).sum() / still.sum()))
 
     for name, block in meeting_blocks(model.unet).items():
         block.attn1.register_forward_pre_hook(lambda layer, inputs, name=name: look(layer, inputs[0], name))
     for case in cases:
-        for time in TIMESTEPS:
-            noisy_clip(start, model, case, time)
-    return {
-        side: float(np.mean(found[side])) for side in sorted(found)[1:]
-    }  # a cell of the smallest grid shows the same too rarely
+        noisy_clips(start, model, case)
+    del found[min(found)]  # cells so large rarely show the same
+    return {side: float(np.mean(found[side])) for side in sorted(found)}
 
 
 def spread(scores: torch.Tensor) -> float:
@@ -94,8 +89,7 @@ def attention_spread(start: Start, case: Case) -> dict[str, tuple[float, float]]
     for name, module in model.named_modules():
         if isinstance(module, TemporalAttention):
             module.attention = watched(name.partition(".")[0], module.attention)
-    for time in TIMESTEPS:
-        noisy_clip(start, model, case, time)
+    noisy_clips(start, model, case)
     return {part: tuple(np.mean(rows, axis=0)) for part, rows in found.items()}
 
 

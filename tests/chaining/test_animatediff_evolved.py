@@ -1,18 +1,13 @@
 """AnimateDiff-Evolved's own nodes beside ours: its contexts, its noise, its guidance."""
 
-import asyncio
-import os
-
 import pytest
 import torch
 
+from tests import animatediff_evolved
 from tests.host_nodes import Fed
 from tests.reference_set import error
 
-pytestmark = pytest.mark.skipif(
-    not os.environ.get("ANIMATEDIFF_EVOLVED_PATH"),
-    reason="set ANIMATEDIFF_EVOLVED_PATH to a copy of ComfyUI-AnimateDiff-Evolved to run this",
-)
+pytestmark = animatediff_evolved.needed
 FRAMES = 5
 SAME_NOISE = {"batch_offset": 0, "noise_type": "default", "seed_gen": "comfy", "seed_offset": 0}
 
@@ -20,11 +15,7 @@ SAME_NOISE = {"batch_offset": 0, "noise_type": "default", "seed_gen": "comfy", "
 @pytest.fixture(scope="module")
 def evolved(scene):
     """AnimateDiff-Evolved in this host; `evolved(node, …)` calls one of its nodes."""
-    import nodes
-
-    if "ADE_UseEvolvedSampling" not in nodes.NODE_CLASS_MAPPINGS:
-        loaded = asyncio.run(nodes.load_custom_node(os.environ["ANIMATEDIFF_EVOLVED_PATH"]))
-        assert loaded, "AnimateDiff-Evolved could not be loaded"
+    animatediff_evolved.load()
     return lambda node, **inputs: scene.host.node(f"ADE_{node}")(**inputs)[0]
 
 

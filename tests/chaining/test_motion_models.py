@@ -1,7 +1,5 @@
 """AnimateDiff-Evolved's motion models in the same UNet as ours. They fit networks of SD1.5's full shape alone, so these are random ones."""
 
-import asyncio
-import os
 from collections.abc import Iterator
 
 import pytest
@@ -10,16 +8,14 @@ from safetensors.torch import save_file
 
 from tcan_modules.checkpoint import Checkpoint, Part, pack
 from tcan_modules.naming import Architecture
-from tcan_modules.temporal import TemporalTransformer, sinusoidal_positions
 from tcan_modules.training.networks import cut_tail, new_unet
+from tests import animatediff_evolved
 from tests.chaining.scene import FRAMES, Scene
 from tests.host import Host
 from tests.reference_set import LatentVAE, Models, error
+from tests.wide_models import motion_module
 
-pytestmark = pytest.mark.skipif(
-    not os.environ.get("ANIMATEDIFF_EVOLVED_PATH"),
-    reason="set ANIMATEDIFF_EVOLVED_PATH to a copy of ComfyUI-AnimateDiff-Evolved to run this",
-)
+pytestmark = animatediff_evolved.needed
 CHANNELS = (320, 640, 1280, 1280)
 SD15 = Architecture(
     in_channels=4,
@@ -46,21 +42,6 @@ def filled(network: torch.nn.Module, seed: int) -> dict[str, torch.Tensor]:
     return state
 
 
-def motion_module(seed: int) -> dict[str, torch.Tensor]:
-    """As AnimateDiff v3's: a temporal layer behind each layer of all down and up blocks."""
-    places = [(f"down_blocks.{block}", 2, channels) for block, channels in enumerate(CHANNELS)]
-    places += [(f"up_blocks.{block}", 3, channels) for block, channels in enumerate(reversed(CHANNELS))]
-    state = {}
-    for block, layers, channels in places:
-        for index in range(layers):
-            with torch.device("meta"):
-                layer = TemporalTransformer(channels, max_frames=32)
-            for name, tensor in filled(layer, seed + len(state)).items():
-                values = sinusoidal_positions(32, channels).half() if name.endswith(".pe") else tensor
-                state[f"{block}.motion_modules.{index}.temporal_transformer.{name}"] = values
-    return state
-
-
 class FullWidth(Models):
     """A random TCAN of SD1.5's shape, without a ControlNet."""
 
@@ -73,7 +54,7 @@ class FullWidth(Models):
             "full width",
             unet=Part(filled(unet, 1), "test"),
             appearance=Part(filled(appearance, 2), "test"),
-            unet_temporal=Part(motion_module(3), "test"),
+            unet_temporal=Part(motion_module(CHANNELS, 2, seed=3), "test"),
         )
         path = host.base / "models" / "tcan" / "full_width.safetensors"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -103,16 +84,13 @@ def full_width(host) -> Iterator[Scene]:
 def motion(host):
     """AnimateDiff-Evolved in this host, with a motion model; `motion(model)` gives the model that has it."""
     import folder_paths
-    import nodes
 
-    if "ADE_UseEvolvedSampling" not in nodes.NODE_CLASS_MAPPINGS:
-        loaded = asyncio.run(nodes.load_custom_node(os.environ["ANIMATEDIFF_EVOLVED_PATH"]))
-        assert loaded, "AnimateDiff-Evolved could not be loaded"
+    animatediff_evolved.load()
     folder = host.base / "models" / "animatediff_models"
     folder.mkdir(parents=True, exist_ok=True)
     folder_paths.add_model_folder_path("animatediff_models", str(folder))
     path = folder / "random_motion.safetensors"
-    save_file(motion_module(5), path)
+    save_file(motion_module(CHANNELS, 2, seed=5), path)
     (model,) = host.node("ADE_LoadAnimateDiffModel")(model_name=path.name)
     path.unlink()
     (models,) = host.node("ADE_ApplyAnimateDiffModelSimple")(motion_model=model)
