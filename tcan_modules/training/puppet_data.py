@@ -82,7 +82,7 @@ class PuppetPairs(Dataset):
 class PuppetClips(Dataset):
     """For stage 2: a clip with its poses, some of them wrong, and a reference from another motion."""
 
-    def __init__(self, seed: int, frames: int = 16, outliers: float = 0.2):
+    def __init__(self, seed: int, frames: int = 16, outliers: float = 0.3):
         """Args: outliers: up to this share of a clip's poses is wrong (three of ten clips have none)."""
         self.seed, self.frames, self.outliers = seed, frames, outliers
 
