@@ -1,7 +1,8 @@
 """What bounds the puppet model: `python dev.py python -m tests.benchmarks.limits models/tcan_puppets.safetensors`.
 
-How well its VAE alone gives the truth back; how surely it finds a place of the scene in the reference; and how uniform its attention
-over frames is: 1 is a plain mean over the window, and then there is nothing that a temperature could flatten.
+How well its VAE alone gives the truth back; how surely it finds a place of the scene in the reference; how uniform its attention over
+frames is: 1 is a plain mean over the window, and then there is nothing that a temperature could flatten; and how much of what wrong poses
+do to the ControlNet's residuals is left by its temporal layers.
 """
 
 import argparse
@@ -36,14 +37,15 @@ def vae_alone(start: Start, cases: list[Case]) -> tuple[float, float]:
     return tuple(np.mean(found, axis=0))
 
 
-def noisy_clips(start: Start, model: TCAN, case: Case) -> None:
-    """The model sees a case at each timestep."""
+def noisy_clips(start: Start, model: TCAN, case: Case, poses: np.ndarray | None = None, temporal_control: bool = True) -> None:
+    """The model sees a case, with its own or other poses, at each timestep."""
     latents = start.vae.encode(to_signed(channels_first(case.clip.frames)))[None]
     reference = start.vae.encode(to_signed(channels_first(case.reference[None])))
-    poses = channels_first(case.poses)[None].float() / 255
+    pose = channels_first(case.poses if poses is None else poses)[None].float() / 255
     noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(SEED))
     for time in map(torch.tensor, TIMESTEPS):
-        model(model.scheduler.add_noise(latents, noise, time), time[None], start.empty_prompt, poses, reference)
+        noisy = model.scheduler.add_noise(latents, noise, time)
+        model(noisy, time[None], start.empty_prompt, pose, reference, temporal_control=temporal_control)
 
 
 def places_found(start: Start, cases: list[Case]) -> dict[int, float]:
@@ -93,6 +95,25 @@ def attention_spread(start: Start, case: Case) -> dict[str, tuple[float, float]]
     return {part: tuple(np.mean(rows, axis=0)) for part, rows in found.items()}
 
 
+def wrong_poses_left(start: Start, cases: list[Case]) -> list[float]:
+    """For each residual of the ControlNet: what wrong poses change in their frames, over what they change without temporal layers."""
+    model = TCAN(start.checkpoint, temporal=True)
+    seen: list[list[torch.Tensor]] = []
+    model.controlnet.register_forward_hook(lambda _net, _inputs, outputs: seen.append([*outputs[0], outputs[1]]))
+
+    def changes(case: Case, temporal_control: bool) -> np.ndarray:
+        """Norms ``[timesteps, residuals]``."""
+        seen.clear()
+        for poses in (case.poses, case.spoiled):
+            noisy_clips(start, model, case, poses, temporal_control)
+        wrong = (case.poses != case.spoiled).any((1, 2, 3))
+        pairs = zip(seen[: len(TIMESTEPS)], seen[len(TIMESTEPS) :], strict=True)
+        return np.array([[float((a - b)[wrong].norm()) for a, b in zip(true, false, strict=True)] for true, false in pairs])
+
+    left, all_of_it = (np.mean([changes(case, temporal) for case in cases], axis=(0, 1)) for temporal in (True, False))
+    return (left / all_of_it).tolist()
+
+
 @torch.no_grad()
 def main() -> None:
     parser = argparse.ArgumentParser(prog="tests.benchmarks.limits", description=__doc__)
@@ -107,6 +128,8 @@ def main() -> None:
         )
     for part, (plain, flattened) in attention_spread(start, cases[0]).items():
         sys.stdout.write(f"attention over frames, {part}: spread {plain:.2f}, at temperature {TAU:.0f} {flattened:.2f}\n")
+    shares = ", ".join(f"{share:.2f}" for share in wrong_poses_left(start, cases[:3]))
+    sys.stdout.write(f"what wrong poses change in the ControlNet's residuals, first to last, over its frozen self: {shares}\n")
 
 
 if __name__ == "__main__":
