@@ -6,7 +6,6 @@ for a video of one window. Nothing of theirs is changed.
 
 import argparse
 import json
-import math
 import sys
 import time
 from pathlib import Path
@@ -112,7 +111,7 @@ class Video:
         kept = dict.fromkeys(range(frames))
         (window,), residuals = self.pipeline.run_controlnet(
             nets,
-            *(self.latents, time_step, math.ceil(len(queue)), queue, 1, self.windows, frames, 1, 4, 1.0, kept, text, self.drawn),
+            *(self.latents, time_step, len(queue), queue, 1, self.windows, frames, 1, 4, 1.0, kept, text, self.drawn),
             *(True, self.steps, torch.device("cpu")),
         )
         rows = self.latents.repeat(2, 1, 1, 1, 1)
