@@ -97,7 +97,8 @@ class _KeptTokens:
             if known.shape == text.shape and torch.equal(known, text):
                 return features, projections
         latents = base.process_latent_in(self.appearance.latents).to(text)
-        self.texts.append((text, self._weighed(self.encoder.features(latents, timestep, text)), {}))
+        # a copy: the text is one row of all frames' prompts, which a view would keep until the next step
+        self.texts.append((text.clone(), self._weighed(self.encoder.features(latents, timestep, text)), {}))
         return self.texts[-1][1:]
 
     def _weighed(self, features: Features) -> Features:

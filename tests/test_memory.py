@@ -111,6 +111,20 @@ def test_residuals_are_computed_once(reference, monkeypatch):
         assert len(runs) == len(set(runs)) == 5
 
 
+def test_a_kept_prompt_holds_no_others(reference):
+    """The host repeats the prompts for every frame of a call; what is kept of them for the step is one row."""
+    import comfy.model_management
+
+    animate = reference.host.pack_module("tcan_modules.animate")
+    comfy.model_management.load_models_gpu([reference.tcan.appearance])
+    kept = animate._KeptTokens(reference.tcan.appearance.model, reference.appearance, 1.0)
+    repeated = reference.text(1).repeat(8, 1, 1)
+    with torch.inference_mode():
+        kept.at(reference.tcan.unet.model, (500,), torch.tensor([500.0]), repeated[:1])
+    ((text, _features, _projections),) = kept.texts
+    assert text.untyped_storage().nbytes() == repeated[0].nbytes
+
+
 def test_counted_bytes_are_given_back():
     with Allocations() as counted:
         first = torch.zeros(1000)
