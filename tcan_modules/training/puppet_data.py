@@ -80,11 +80,11 @@ class PuppetPairs(Dataset):
 
 
 class PuppetClips(Dataset):
-    """For stage 2: a clip with its poses, some of them wrong, and a reference from another motion."""
+    """For stage 2: a clip with its poses, some of them wrong, and a reference from another motion; on demand the right poses too."""
 
-    def __init__(self, seed: int, frames: int = 16, outliers: float = 0.3):
-        """Args: outliers: up to this share of a clip's poses is wrong (three of ten clips have none)."""
-        self.seed, self.frames, self.outliers = seed, frames, outliers
+    def __init__(self, seed: int, frames: int = 16, outliers: float = 0.3, truth: bool = False):
+        """Args: outliers: up to this share of a clip's poses is wrong (three of ten clips have none). truth: with ``true_pose``."""
+        self.seed, self.frames, self.outliers, self.truth = seed, frames, outliers, truth
 
     def __getitem__(self, number: int) -> dict[str, torch.Tensor]:
         rng = np.random.default_rng([37, self.seed, number])
@@ -93,7 +93,8 @@ class PuppetClips(Dataset):
         reference = stage.clip(_REFERENCE_MOTION, 1, rng.uniform(0, 99))
         share = self.outliers * rng.choice([0.0, 0.5, 1.0], p=(0.3, 0.2, 0.5))
         seen = spoil(clip.keypoints, share, rng)[0]
-        return {
+        truth = {"true_pose": channels_first(draw_keypoints(clip.keypoints, SIZE))} if self.truth else {}
+        return truth | {
             "pixels": channels_first(clip.frames),
             "pose": channels_first(draw_keypoints(seen, SIZE)),
             "reference": channels_first(reference.frames[0]),

@@ -1,8 +1,9 @@
 """Train the puppet model: ``python -m tcan_modules.training.puppet_model --out DIR``.
 
-One command with one seed, in pieces as long as you like: started again with the same folder it goes on where it was stopped. Five phases:
-a VAE of TAESD's architecture; a small SD-shaped UNet with its OpenPose ControlNet; both frozen, TCAN's stage 1; its stage 2; and one
-packed file ``DIR/tcan_puppets.safetensors`` for Load TCAN. It learns from the puppet world alone (`puppets`).
+One command with one seed, in pieces as long as you like: started again with the same folder it goes on where it was stopped. Seven phases:
+a VAE of TAESD's architecture; a wider decoder for it; a small SD-shaped UNet with its OpenPose ControlNet; both frozen, TCAN's stage 1; the
+ControlNet's temporal layers by themselves; stage 2; and one packed file ``DIR/tcan_puppets.safetensors`` for Load TCAN. It learns from the
+puppet world alone (`puppets`).
 """
 
 import argparse
@@ -16,12 +17,14 @@ import torch
 
 from ..checkpoint import Checkpoint, Part, load_checkpoint, read_file
 from ..log import log
-from .autoencoder import AutoencoderStep, TinyAutoencoder
+from .autoencoder import AutoencoderStep, DecoderStep, TinyAutoencoder
 from .evaluation_host import GUIDANCE, STEPS
+from .model import TCAN
 from .puppet_base import V_PREDICTION, PuppetBase, empty_prompt, wide_hints
 from .puppet_data import PuppetClips, PuppetCrops, PuppetPairs, PuppetPictures
+from .puppet_repair import PoseRepair
 from .sources import Start
-from .stages import train_stage, write_packed
+from .stages import temporal_part, train_stage, write_packed
 from .state import Tensors, group, save_tensors
 from .trainer import Options, Trainer
 from .vae import TinyVAE, vae_from_state
@@ -32,10 +35,16 @@ _BETAS = (0.9, 0.99)
 VAE = Options(
     out=Path("vae"), steps=3200, batch=16, lr=2e-3, schedule="cosine", warmup=50, ema=0.995, weight_decay=1e-4, save_every=200
 )
+DECODER = Options(
+    out=Path("decoder"), steps=4500, batch=16, lr=1e-3, schedule="cosine", warmup=50, ema=0.995, weight_decay=1e-4, save_every=200
+)
 BASE = Options(out=Path("base"), steps=5600, batch=16, lr=6e-4, warmup=100, ema=0.995, betas=_BETAS, save_every=200)
 ALONE = 25_600  # pictures that the base model sees one by one; then it sees pairs
 STAGE1 = Options(
     out=Path("stage1"), steps=3000, batch=8, lr=6e-4, schedule="cosine", warmup=100, ema=0.995, betas=_BETAS, save_every=100
+)
+REPAIR = Options(
+    out=Path("repair"), steps=1300, batch=2, lr=6e-4, schedule="cosine", warmup=50, ema=0.99, betas=_BETAS, save_every=50
 )
 STAGE2 = Options(
     out=Path("stage2"), steps=700, batch=2, lr=6e-4, schedule="cosine", warmup=50, ema=0.99, betas=_BETAS, save_every=50
@@ -85,8 +94,24 @@ def train_vae(recipe: Recipe) -> Path | None:
     return target
 
 
+def train_decoder(recipe: Recipe, vae: Path) -> Path | None:
+    """Phase 2: ``decoder/vae.safetensors``, the same VAE with a better decoder."""
+    options = recipe.options(DECODER)
+    target = options.out / "vae.safetensors"
+    if target.exists():
+        return target
+    torch.manual_seed(recipe.seed + 2)
+    model = TinyAutoencoder.from_full_state(read_file(vae)).with_wide_decoder().to(memory_format=torch.channels_last)
+    trainer = Trainer(DecoderStep(model), PuppetCrops(recipe.seed + 500), options, title="decoder")
+    if not trainer.run():
+        return None
+    model.load_state_dict(group(trainer.learned_tensors(), "model."), strict=False)  # the encoder learned nothing
+    save_tensors(target, model.full_state())
+    return target
+
+
 def train_base(recipe: Recipe, vae: Path) -> Path | None:
-    """Phase 2: ``base/base.safetensors``, a packed file with UNet, ControlNet, empty prompt and VAE."""
+    """Phase 3: ``base/base.safetensors``, a packed file with UNet, ControlNet, empty prompt and VAE."""
     options = recipe.options(BASE)
     target = options.out / "base.safetensors"
     start = Start(Checkpoint("puppets"), vae_from_state(read_file(vae), vae.name), empty_prompt())
@@ -123,21 +148,32 @@ def open_packed(path: Path) -> Start:
     return Start(checkpoint, vae, checkpoint.empty_prompt.float())
 
 
+def train_repair(recipe: Recipe, begun: Path) -> Path | None:
+    """Phase 5: ``repair/tcan.safetensors``, the packed file of stage 1 with temporal layers in its ControlNet."""
+    options, start = recipe.options(REPAIR), open_packed(begun)
+    target = options.out / "tcan.safetensors"
+    torch.manual_seed(recipe.seed + 3)
+    model = TCAN(start.checkpoint, temporal=True, controlnet_blocks=CONTROLNET_BLOCKS)
+
+    def export(_folder: Path, learned: Tensors) -> None:
+        part = temporal_part(model.controlnet, "controlnet", learned, "repair")
+        write_packed(target, replace(start.checkpoint, controlnet_temporal=part), start)
+
+    trainer = Trainer(
+        PoseRepair(model, start), PuppetClips(recipe.seed + 500, truth=True), options, title="repair", export=export
+    )
+    return target if trainer.run() else None
+
+
 def train_stages(recipe: Recipe, base: Path) -> Path | None:
-    """Phases 3 and 4, by the code that trains TCAN on real videos."""
+    """Phases 4 to 6: the two stages, by the code that trains TCAN on real videos, and `train_repair` between them."""
     seen = PuppetClips(recipe.seed + 1000, outliers=0.0)[0]
     shared = {"validation": seen, "sampling": SAMPLING}
     first = train_stage(1, open_packed(base), PuppetPairs(recipe.seed), recipe.options(STAGE1), **shared)
-    if first is None:
+    repaired = first and train_repair(recipe, first)
+    if repaired is None:
         return None
-    return train_stage(
-        2,
-        open_packed(first),
-        PuppetClips(recipe.seed),
-        recipe.options(STAGE2),
-        controlnet_blocks=CONTROLNET_BLOCKS,
-        **shared,
-    )
+    return train_stage(2, open_packed(repaired), PuppetClips(recipe.seed), recipe.options(STAGE2), **shared)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -160,6 +196,7 @@ def main(arguments: list[str] | None = None) -> None:
         torch.set_num_threads(given.threads)
     recipe = Recipe(given.out, given.seed, time.monotonic() + 60 * given.minutes, given.workers, given.mixed_precision)
     vae = train_vae(recipe)
+    vae = vae and train_decoder(recipe, vae)
     base = vae and train_base(recipe, vae)
     packed = base and train_stages(recipe, base)
     if packed is None:

@@ -8,12 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from ..checkpoint import Checkpoint, Part, pack
 from .model import CONTROLNET_BLOCKS, TCAN
 from .sampling import sample_clip, side_by_side, write_video
 from .sources import Start
-from .state import Tensors, save_tensors
+from .state import Tensors, group, save_tensors
 from .steps import StageStep
 from .trainer import Options, Trainer
 from .vae import TinyVAE
@@ -83,11 +84,16 @@ def trained_checkpoint(begun: Checkpoint, stage: int, model: TCAN, learned: Tens
     if stage == 1:
         found = {"appa": part("unet.", lambda name: ".lora_" in name), "appearance": part("appearance.", lambda name: True)}
     else:
-        found = {"unet_temporal": part("unet.", lambda name: True), "controlnet_temporal": part("controlnet.", lambda name: True)}
-        for key, network in (("unet_temporal", model.unet), ("controlnet_temporal", model.controlnet)):
-            tables = {name: tensor for name, tensor in network.state_dict().items() if name.endswith("pos_encoder.pe")}
-            found[key].tensors.update(tables)
+        found = {
+            f"{name}_temporal": temporal_part(getattr(model, name), name, learned, "stage 2") for name in ("unet", "controlnet")
+        }
     return replace(begun, **found)
+
+
+def temporal_part(network: nn.Module, name: str, learned: Tensors, source: str) -> Part:
+    """What the temporal layers of a network learned (tensors ``<name>.…``), with their position tables."""
+    tables = {key: tensor for key, tensor in network.state_dict().items() if key.endswith("pos_encoder.pe")}
+    return Part(group(learned, f"{name}.") | tables, source)
 
 
 def write_packed(path: Path, checkpoint: Checkpoint, start: Start, dtype: torch.dtype = torch.float16) -> None:

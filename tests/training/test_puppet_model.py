@@ -1,0 +1,40 @@
+"""The puppet model's recipe from its first phase to its packed file, two steps of each."""
+
+from dataclasses import replace
+
+import pytest
+
+pytest.importorskip("diffusers")
+
+from tcan_modules.checkpoint import load_checkpoint
+from tcan_modules.training import puppet_model
+from tcan_modules.training.autoencoder import WIDE, WIDTHS
+
+PHASES = ("vae", "decoder", "base", "stage1", "repair", "stage2")
+
+
+@pytest.fixture
+def short(monkeypatch):
+    for phase in PHASES:
+        options = getattr(puppet_model, phase.upper())
+        monkeypatch.setattr(puppet_model, phase.upper(), replace(options, steps=2, batch=2, save_every=1))
+
+
+def test_the_recipe_makes_one_file_of_all_parts(short, tmp_path, monkeypatch):
+    command = ["--out", str(tmp_path), "--workers", "0"]
+    puppet_model.main([*command, "--minutes", "0"])
+    assert not (tmp_path / puppet_model.FILE).exists()
+    puppet_model.main(command)
+    assert {folder.name for folder in tmp_path.iterdir() if folder.is_dir()} == set(PHASES)
+    packed = tmp_path / puppet_model.FILE
+    start = puppet_model.open_packed(packed)
+    parts = ("unet", "controlnet", "appearance", "appa", "unet_temporal", "controlnet_temporal")
+    assert all(getattr(start.checkpoint, part) is not None for part in parts)
+    assert start.checkpoint.v_prediction and load_checkpoint([packed], "again").empty_prompt is not None
+    assert packed.stat().st_size < 40e6
+    # the encoder as narrow as it was trained, the decoder wider
+    assert start.vae.model.taesd_encoder[0].out_channels == WIDTHS[0][0]
+    assert start.vae.model.taesd_decoder[-1].in_channels == WIDE[0][0]
+    before = packed.read_bytes()
+    puppet_model.main(command)  # nothing is left to do
+    assert packed.read_bytes() == before
