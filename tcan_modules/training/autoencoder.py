@@ -11,6 +11,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from .state import corner
+from .steps import to_signed
+
 FULL = 64  # channels everywhere in TAESD
 LATENT = 4
 # (channels, blocks) at each resolution from the picture down to the latent; TAESD itself has 64 channels and (1, 3, 3, 3) blocks
@@ -84,7 +87,7 @@ class TinyAutoencoder(nn.Module):
         for name, tensor in full.items():
             tensor.zero_()
             if name in own:
-                tensor[tuple(slice(0, size) for size in own[name].shape)] = own[name]
+                tensor[corner(own[name])] = own[name]
         return full
 
     def with_wide_decoder(self) -> "TinyAutoencoder":
@@ -93,10 +96,9 @@ class TinyAutoencoder(nn.Module):
         own = self.state_dict()
         for name, tensor in model.state_dict().items():
             if name in own:
-                rows = own[name].shape[0]
                 if tensor.ndim > 1:
-                    tensor[:rows] = 0
-                tensor[tuple(slice(0, size) for size in own[name].shape)] = own[name]
+                    tensor[: len(own[name])] = 0
+                tensor[corner(own[name])] = own[name]
             elif ".conv.4." in name:
                 tensor.zero_()
         return model
@@ -106,7 +108,7 @@ class TinyAutoencoder(nn.Module):
         """The network in a TAESD's state, as narrow as it was trained: without what is zero outside of `WIDTHS` or `WIDE`."""
         for widths in product((WIDTHS, _FULL_WIDTHS), (WIDTHS, WIDE, _FULL_WIDTHS)):
             model = cls(*widths)
-            cut = {name: state[name][tuple(slice(0, size) for size in own.shape)] for name, own in model.state_dict().items()}
+            cut = {name: state[name][corner(own)] for name, own in model.state_dict().items()}
             model.load_state_dict(cut)
             full = model.full_state()
             if all(torch.equal(full[name], state[name].float()) for name in full):
@@ -162,7 +164,7 @@ class DecoderStep(nn.Module):
 
 
 def _signed(batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    return (batch["pixels"].float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
+    return to_signed(batch["pixels"]).contiguous(memory_format=torch.channels_last)
 
 
 def _disturbed(latents: torch.Tensor, deviation: float, generator: torch.Generator) -> torch.Tensor:

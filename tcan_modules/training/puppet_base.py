@@ -15,6 +15,7 @@ from .model import noise_schedule
 from .networks import new_controlnet, new_unet
 from .puppet_matches import Matches
 from .reading import AppearanceFeatures, read_appearance
+from .state import corner
 from .steps import draw_noise, to_signed
 
 CONTEXT = 32  # width of the text embedding
@@ -105,5 +106,5 @@ def wide_hints(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     for name, tensor in full.items():
         own = state[prefix + name]
         wide[prefix + name] = tensor.zero_()
-        wide[prefix + name][tuple(slice(0, size) for size in own.shape)] = own
+        wide[prefix + name][corner(own)] = own
     return wide

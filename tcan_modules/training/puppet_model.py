@@ -84,14 +84,7 @@ def train_vae(recipe: Recipe) -> Path | None:
     if target.exists():
         return target
     torch.manual_seed(recipe.seed)
-    model = TinyAutoencoder().to(memory_format=torch.channels_last)
-    trainer = Trainer(AutoencoderStep(model), PuppetCrops(recipe.seed), options, title="vae")
-    if not trainer.run():
-        return None
-    learned = TinyAutoencoder()
-    learned.load_state_dict(group(trainer.learned_tensors(), "model."))
-    save_tensors(target, learned.full_state())
-    return target
+    return _train_autoencoder(AutoencoderStep(TinyAutoencoder()), PuppetCrops(recipe.seed), options, target)
 
 
 def train_decoder(recipe: Recipe, vae: Path) -> Path | None:
@@ -101,11 +94,16 @@ def train_decoder(recipe: Recipe, vae: Path) -> Path | None:
     if target.exists():
         return target
     torch.manual_seed(recipe.seed + 2)
-    model = TinyAutoencoder.from_full_state(read_file(vae)).with_wide_decoder().to(memory_format=torch.channels_last)
-    trainer = Trainer(DecoderStep(model), PuppetCrops(recipe.seed + 500), options, title="decoder")
+    wide = TinyAutoencoder.from_full_state(read_file(vae)).with_wide_decoder()
+    return _train_autoencoder(DecoderStep(wide), PuppetCrops(recipe.seed + 500), options, target)
+
+
+def _train_autoencoder(step: AutoencoderStep | DecoderStep, pictures: PuppetCrops, options: Options, target: Path) -> Path | None:
+    model = step.model.to(memory_format=torch.channels_last)
+    trainer = Trainer(step, pictures, options, title=options.out.name)
     if not trainer.run():
         return None
-    model.load_state_dict(group(trainer.learned_tensors(), "model."), strict=False)  # the encoder learned nothing
+    model.load_state_dict(model.state_dict() | group(trainer.learned_tensors(), "model."))  # a frozen encoder is not among these
     save_tensors(target, model.full_state())
     return target
 

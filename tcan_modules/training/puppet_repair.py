@@ -32,9 +32,8 @@ class PoseRepair(nn.Module):
     def __init__(self, model: TCAN, start: Start):
         super().__init__()
         self.vae, self.scheduler = start.vae, model.scheduler
-        self.controlnet, self.count = model.controlnet, model.control_count
-        for name, parameter in self.controlnet.named_parameters():
-            parameter.requires_grad_(".motion_modules." in name)
+        model.learn(2)
+        self.controlnet, self.count = model.controlnet, model.control_count  # the UNet stays outside, and out of the optimizer
         self.register_buffer("empty_prompt", start.empty_prompt.float(), persistent=False)
 
     def residuals(self, noisy: torch.Tensor, times: torch.Tensor, pose: torch.Tensor, frames: int) -> list[torch.Tensor]:

@@ -75,17 +75,15 @@ def train_stage(
 def trained_checkpoint(begun: Checkpoint, stage: int, model: TCAN, learned: Tensors) -> Checkpoint:
     """The checkpoint that a stage began with, and in it what the stage learned (names begin with ``unet.``, ``appearance.``, …)."""
 
-    def part(prefix: str, wanted) -> Part:
-        tensors = {
-            name.removeprefix(prefix): tensor for name, tensor in learned.items() if name.startswith(prefix) and wanted(name)
-        }
-        return Part(tensors, f"stage {stage}")
-
+    source = f"stage {stage}"
     if stage == 1:
-        found = {"appa": part("unet.", lambda name: ".lora_" in name), "appearance": part("appearance.", lambda name: True)}
+        found = {
+            "appa": Part(group(learned, "unet."), source),
+            "appearance": Part(group(learned, "appearance."), source),
+        }
     else:
         found = {
-            f"{name}_temporal": temporal_part(getattr(model, name), name, learned, "stage 2") for name in ("unet", "controlnet")
+            f"{name}_temporal": temporal_part(getattr(model, name), name, learned, source) for name in ("unet", "controlnet")
         }
     return replace(begun, **found)
 

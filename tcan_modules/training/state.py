@@ -44,6 +44,11 @@ def group(tensors: Tensors, prefix: str) -> Tensors:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
+def corner(narrow: torch.Tensor) -> tuple[slice, ...]:
+    """Where a tensor lies in a wider one whose first channels are its own."""
+    return tuple(slice(0, size) for size in narrow.shape)
+
+
 def optimizer_tensors(optimizer: torch.optim.Optimizer, names: list[str]) -> Tensors:
     """An optimizer's state by the names of its parameters (in the optimizer's order): ``NAME/exp_avg`` and so on."""
     state = optimizer.state_dict()["state"]

@@ -35,3 +35,16 @@ class RandomClips(Dataset):
         shape = (self.frames, 3, SIZE, SIZE)
         pixels, pose = (torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8) for _ in range(2))
         return {"pixels": pixels, "pose": pose, "reference": pixels[0]}
+
+
+def losses_of(step: torch.nn.Module, batch: dict[str, torch.Tensor], steps: int, lr: float) -> list[float]:
+    """Train on one batch with the same noise every time; weights that the loss does not reach stay as they are."""
+    optimizer = torch.optim.Adam([tensor for tensor in step.parameters() if tensor.requires_grad], lr=lr)
+    losses = []
+    for _ in range(steps):
+        loss = step(batch, torch.Generator().manual_seed(0))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    return losses

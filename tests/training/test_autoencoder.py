@@ -10,6 +10,8 @@ from tcan_modules.training import metrics
 from tcan_modules.training.autoencoder import WIDE, DecoderStep, TinyAutoencoder, similarity
 from tcan_modules.training.vae import TinyVAE, vae_from_state
 
+from .parts import losses_of
+
 FULL_WIDTHS = ((64, 1), (64, 3), (64, 3), (64, 3))
 
 
@@ -47,16 +49,8 @@ def test_all_of_a_wide_decoder_learns_and_nothing_of_the_encoder():
     torch.manual_seed(0)
     model = TinyAutoencoder().with_wide_decoder()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    step = DecoderStep(model)
-    optimizer = torch.optim.Adam([tensor for tensor in model.parameters() if tensor.requires_grad], lr=1e-3)
     batch = {"pixels": torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)}
-    losses = []
-    for _ in range(8):
-        loss = step(batch, torch.Generator().manual_seed(0))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(float(loss.detach()))
+    losses = losses_of(DecoderStep(model), batch, steps=8, lr=1e-3)
     assert losses[-1] < losses[0]
     for name, tensor in model.state_dict().items():
         if name.startswith("taesd_encoder."):

@@ -12,7 +12,7 @@ from tcan_modules.training.puppet_data import PuppetClips
 from tcan_modules.training.puppet_repair import PoseRepair, left_over
 from tcan_modules.training.stages import temporal_part
 
-from .parts import RandomClips, tiny_start
+from .parts import RandomClips, losses_of, tiny_start
 
 
 def test_what_is_left_over():
@@ -41,19 +41,10 @@ def trained() -> tuple[TCAN, dict[str, torch.Tensor], list[float]]:
     torch.manual_seed(0)
     model = TCAN(replace(start.checkpoint, controlnet_temporal=None, unet_temporal=None), temporal=True)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    step = PoseRepair(model, start)
-    optimizer = torch.optim.Adam([tensor for tensor in step.parameters() if tensor.requires_grad], lr=3e-3)
     batch = {name: tensor[None] for name, tensor in RandomClips(4)[0].items()}
     batch["true_pose"] = batch["pose"].clone()
     batch["pose"][:, 2] = 255 - batch["pose"][:, 2]
-    losses = []
-    for _ in range(12):
-        loss = step(batch, torch.Generator().manual_seed(0))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(float(loss.detach()))
-    return model, before, losses
+    return model, before, losses_of(PoseRepair(model, start), batch, steps=12, lr=3e-3)
 
 
 def test_only_its_temporal_layers_learn(trained):
