@@ -124,7 +124,7 @@ class _Animation:
     def __init__(self, layers: TemporalLayers | None, kept: _KeptTokens | None, ptm: TemperatureMaps | None):
         self.layers, self.kept, self.ptm = layers, kept, ptm
         self.guider = None  # of the sampling run that is under way
-        self._injected: dict[UNetModel, tuple[injection.Temporal | None, injection.Attention]] = {}
+        self._injected: dict[UNetModel, tuple[injection.Temporal | None, injection.Attention, injection.FeedForwards]] = {}
 
     def check(self, executor, noise, *args, **kwargs):
         """Around a whole sampling run: refuse poses of another video before anything is loaded."""
@@ -148,7 +148,8 @@ class _Animation:
         frames = x.shape[0] // len(conds)
         conditional = self._conditional(conds, options.get("uuids"))
         with ExitStack() as undo:
-            temporal, attention = self._inject(base.diffusion_model)
+            temporal, attention, feed_forwards = self._inject(base.diffusion_model)
+            undo.enter_context(feed_forwards.around())
             if self.kept is not None and any(conditional):
                 run = run_of(options)
                 sigmas = t if run is None else run.sigmas
@@ -162,11 +163,11 @@ class _Animation:
                 undo.enter_context(temporal.around(call))
             return executor(x, t, c_concat, c_crossattn, control, options, **kwargs)
 
-    def _inject(self, network) -> tuple[injection.Temporal | None, injection.Attention]:
+    def _inject(self, network) -> tuple[injection.Temporal | None, injection.Attention, injection.FeedForwards]:
         network = getattr(network, "_orig_mod", network)  # torch.compile's own module around it
         if network not in self._injected:
             temporal = injection.Temporal(network, self.layers) if self.layers is not None else None
-            self._injected[network] = temporal, injection.Attention(network)
+            self._injected[network] = temporal, injection.Attention(network), injection.FeedForwards(network)
         return self._injected[network]
 
     def _temperatures(self, base, windows: list, x: torch.Tensor) -> dict[tuple[int, int], torch.Tensor] | None:

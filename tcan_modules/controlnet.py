@@ -6,7 +6,7 @@ of the UNet, and both rows of guidance, take each frame's residuals from there.
 
 import math
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 
 import comfy.cldm.cldm
 import comfy.controlnet
@@ -19,6 +19,7 @@ from comfy.patcher_extension import WrappersMP
 
 from . import injection
 from .host_models import TCANModels, block_channels
+from .kept_hint import KeptHint
 from .multidiffusion import MultiDiffusionHandler
 from .reuse import outer_control_net, run_of
 from .windows import open_windows, window_frames, windows_of_call
@@ -110,6 +111,8 @@ class TemporalControlNet(comfy.controlnet.ControlNet):
         self.control_model_wrapped = base.control_model_wrapped
         self.layers, self.temporal_strength = layers, strength
         self._temporal = None if layers is None else injection.Temporal(self.control_model, layers.model)
+        self._feed_forwards = injection.FeedForwards(self.control_model)
+        self._kept_hint = KeptHint()
         base.copy_to(self)
         self.video = WholeVideo()
         self.extra_hooks = self.video.hooks_beside(self.extra_hooks)
@@ -136,6 +139,7 @@ class TemporalControlNet(comfy.controlnet.ControlNet):
     def cleanup(self) -> None:
         super().cleanup()
         self.video.residuals.clear()
+        self._kept_hint.forget()
 
     def get_control(self, x_noisy, t, cond, batched_number, transformer_options):
         """Residuals for ``x_noisy [conds * frames, 4, height, width]`` at sigmas ``t``, merged with the previous ControlNet's."""
@@ -236,13 +240,18 @@ class TemporalControlNet(comfy.controlnet.ControlNet):
         frames = latents.shape[0]
         dtype = self.manual_cast_dtype or self.control_model.dtype
         sigmas = sigma.expand(frames)
-        layered = nullcontext()
-        if self._temporal is not None:
-            layered = self._temporal.around(injection.Call(frames, temporal_strength=self.temporal_strength))
-        with layered, outer_control_net(self.control_model) if outer_only else nullcontext():
+        with ExitStack() as undo:
+            if self._temporal is not None:
+                call = injection.Call(frames, temporal_strength=self.temporal_strength)
+                undo.enter_context(self._temporal.around(call))
+            undo.enter_context(self._feed_forwards.around())
+            if outer_only:
+                undo.enter_context(outer_control_net(self.control_model))
+            window = (tuple(indices), latents.shape, latents.device)
+            undo.enter_context(self._kept_hint.around(self.control_model, window, lambda: self._hint(indices, latents).to(dtype)))
             residuals = self.control_model(
                 x=self.model_sampling_current.calculate_input(sigmas, latents).to(dtype),
-                hint=self._hint(indices, latents).to(dtype),
+                hint=latents,  # stands for the pose images
                 timesteps=self.model_sampling_current.timestep(sigmas).to(dtype),
                 context=comfy.model_management.cast_to_device(text, latents.device, dtype).expand(frames, -1, -1),
             )

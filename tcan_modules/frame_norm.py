@@ -17,7 +17,10 @@ def group_norm_over_frames(
     """
     batch, channels = x.shape[:2]
     rows, per_group = batch // frames, channels // groups
-    out, mean, rstd = torch.native_group_norm(x.contiguous(), None, None, batch, channels, x[0, 0].numel(), groups, eps)
+    # `temporal` makes them channels-last on a CPU alone
+    is_last = x.device.type == "cpu" and not x.is_contiguous()
+    x = x.contiguous(memory_format=torch.channels_last if is_last else torch.contiguous_format)
+    out, mean, rstd = torch.native_group_norm(x, None, None, batch, channels, x[0, 0].numel(), groups, eps)
     mean, rstd = mean.float().view(rows, frames, groups), rstd.float().view(rows, frames, groups)
     row_mean = mean.mean(1, keepdim=True)
     row_variance = (rstd.pow(-2) - eps + (mean - row_mean).square()).mean(1, keepdim=True)
@@ -26,4 +29,7 @@ def group_norm_over_frames(
     scale = (row_rstd / rstd).unsqueeze(-1) * weight
     shift = ((mean - row_mean) * row_rstd).unsqueeze(-1) * weight + bias
     scale, shift = (tensor.to(x.dtype).reshape(batch, channels, 1, 1) for tensor in (scale, shift))
+    if is_last:  # as it lies in memory: torch.compile writes into no other
+        torch.addcmul(*(each.movedim(1, -1) for each in (shift, out, scale)), out=out.movedim(1, -1))
+        return out
     return torch.addcmul(shift, out, scale, out=out)

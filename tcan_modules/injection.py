@@ -18,6 +18,7 @@ from torch import nn
 from .appearance import Block, meeting_blocks
 from .frame_norm import group_norm_over_frames
 from .host_models import TemporalLayers
+from .pieces import in_pieces
 
 ENTRY = "tcan_temporal"
 
@@ -69,7 +70,7 @@ class Temporal:
             for block, entry in self._entries:
                 undo.enter_context(_entry(block, entry))
             for norm, forward in self._norms if call.frames > 1 else ():
-                undo.enter_context(_forward(norm, forward))
+                undo.enter_context(other_forward(norm, forward))
             yield
 
 
@@ -92,12 +93,36 @@ class Attention:
             self._forward_of_call = forward
             for block, (layer, ours) in self._layers.items():
                 self._theirs[block] = layer.__dict__.get("forward")
-                undo.enter_context(_forward(layer, ours))
+                undo.enter_context(other_forward(layer, ours))
             yield
 
     def _attend(self, block: Block, layer: nn.Module, x: torch.Tensor, *args, **kwargs) -> torch.Tensor:
         original = self._theirs[block] or functools.partial(type(layer).forward, layer)
         return self._forward_of_call(block, layer, original, x, *args, **kwargs)
+
+
+class FeedForwards:
+    """The feed-forwards of a network's transformer blocks, a piece at a time; made once, for the same reason."""
+
+    def __init__(self, network: nn.Module):
+        self._layers = {
+            layer: functools.partial(_forward_in_pieces, layer)
+            for layer in network.modules()
+            if isinstance(layer, comfy.ldm.modules.attention.FeedForward)
+        }
+
+    @contextmanager
+    def around(self) -> Iterator[None]:
+        """For one call; those that somebody else has changed stay as they are."""
+        with ExitStack() as undo:
+            for layer, ours in self._layers.items():
+                if "forward" not in layer.__dict__:
+                    undo.enter_context(other_forward(layer, ours))
+            yield
+
+
+def _forward_in_pieces(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    return in_pieces(functools.partial(type(layer).forward, layer), x)
 
 
 def residual_norms(network: nn.Module) -> list[nn.Module]:
@@ -142,7 +167,7 @@ def layers(block: nn.Module, modules: dict[str, nn.Module]) -> Iterator[None]:
 
 
 @contextmanager
-def _forward(module: nn.Module, forward) -> Iterator[None]:
+def other_forward(module: nn.Module, forward) -> Iterator[None]:
     """Another forward for one module, keeping one that somebody else put there before."""
     theirs = module.__dict__.get("forward")
     module.forward = forward

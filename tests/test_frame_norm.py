@@ -29,6 +29,14 @@ def test_it_is_the_norm_of_the_volume(frames, size):
     assert ours.shape == x.shape
 
 
+def test_channels_last_stays_so():
+    norm = norm_of(64)
+    x = torch.randn(6, 64, 5, 7).contiguous(memory_format=torch.channels_last)
+    ours = group_norm_over_frames(x, 3, 32, norm.weight, norm.bias, norm.eps)
+    assert error(ours, volume_norm(x, 3, norm)) <= 2e-6
+    assert ours.is_contiguous(memory_format=torch.channels_last)
+
+
 def test_frames_without_contrast():
     """A frame of one value has variance 0: the eps in it must not be counted twice."""
     norm = norm_of(32)

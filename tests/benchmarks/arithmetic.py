@@ -98,13 +98,13 @@ class Meta:
         kept = [(features, {}) if cond == 0 else None for cond in conds]
         joined = animate._JoinedAttention(kept, dict.fromkeys(features))
         temporal = injection.Temporal(self.unet, self.layers).around(injection.Call(FRAMES))
-        with injection.Attention(self.unet).around(joined), temporal:
+        with injection.Attention(self.unet).around(joined), injection.FeedForwards(self.unet).around(), temporal:
             yield
 
     def control_net(self, outer: AbstractContextManager | None = None) -> None:
         injection = self.host.pack_module("tcan_modules.injection")
         layered = injection.Temporal(self.control, self.control_layers).around(injection.Call(FRAMES))
-        with layered, outer or nullcontext():
+        with layered, injection.FeedForwards(self.control).around(), outer or nullcontext():
             self.control(hint=self.empty(FRAMES, 3, 8 * SIZE, 8 * SIZE), **self.inputs(FRAMES))
 
     def residuals(self, rows: int) -> dict[str, list[torch.Tensor]]:

@@ -1,0 +1,68 @@
+"""Hint layers run once for a window's pose images, not at every step, and what they gave is let go of after the run."""
+
+import pytest
+import torch
+
+from tests.reference_set import Reference
+
+FRAMES, STEPS = 4, 3
+
+
+@pytest.fixture(scope="module")
+def reference(host) -> Reference:
+    return Reference(host)
+
+
+def run(reference, net, poses: torch.Tensor, **inputs) -> torch.Tensor:
+    positive, negative = reference.conditioning(net, poses)
+    return reference.host.node("TCANMultiDiffusionSampler")(
+        model=reference.apply(),
+        positive=positive,
+        negative=negative,
+        latent_image={"samples": torch.zeros(len(poses), 4, 16, 16)},
+        steps=STEPS,
+        cfg=3.0,
+        **inputs,
+    )[0]["samples"]
+
+
+def watched(net, monkeypatch) -> list[int]:
+    """How many frames each call of the hint layers sees."""
+    layers, seen = net.control_model.input_hint_block, []
+    theirs = type(layers).forward
+    monkeypatch.setattr(
+        layers, "forward", lambda hint, *args: seen.append(len(hint)) or theirs(layers, hint, *args), raising=False
+    )
+    return seen
+
+
+def test_once_a_run(reference, monkeypatch):
+    net = reference.control_net()
+    seen = watched(net, monkeypatch)
+    run(reference, net, reference.poses[:FRAMES])
+    assert sum(seen) == FRAMES
+
+
+def test_a_windows_again_where_there_are_several(reference, monkeypatch):
+    """Or else memory would grow with the video."""
+    net = reference.control_net()
+    seen = watched(net, monkeypatch)
+    run(reference, net, reference.poses[: 2 * FRAMES], window_length=FRAMES, window_overlap=0)
+    assert sum(seen) == STEPS * 2 * FRAMES
+
+
+def test_each_runs_own_poses(reference):
+    """The same ControlNet with other poses, another size and the first poses again."""
+    net, poses = reference.control_net(), reference.poses[:FRAMES]
+    first = run(reference, net, poses)
+    other = run(reference, net, poses.flip(1))
+    assert not torch.allclose(first, other, atol=1e-3)
+    assert torch.equal(run(reference, net, poses), first)
+
+
+def test_nothing_is_kept_after_a_run(reference):
+    net = reference.control_net()
+    positive, _ = reference.conditioning(net, reference.poses[:FRAMES])
+    used = positive[0][1]["control"]
+    reference.sample(reference.apply(), ([*positive], [*positive]), FRAMES)
+    assert used._kept_hint._features is None

@@ -1,0 +1,73 @@
+"""Feed-forwards and temporal layers in pieces give what they give in one, and hold less meanwhile."""
+
+import pytest
+import torch
+
+from tcan_modules import pieces
+from tcan_modules.temporal import TemporalTransformer
+from tests.allocations import Allocations
+from tests.reference_set import Reference, error
+
+FRAMES = 4
+
+
+@pytest.mark.parametrize("numbers, expected", [(2**10, 64), (2**15, 2), (2**16, 1), (2**20, 1)])
+def test_length(monkeypatch, numbers, expected):
+    """Entries that become eight times as large, in float32, into pieces of 2 MiB; one at least."""
+    monkeypatch.setattr(pieces, "LARGEST_ON_CPU", 2**21)
+    assert pieces.piece_length(torch.empty(numbers), 8) == expected
+
+
+def test_a_feed_forward(monkeypatch):
+    x, seen = torch.randn(7, 5, 16), []
+    monkeypatch.setattr(pieces, "LARGEST_ON_CPU", 3 * 8 * x[0].numel() * 4)
+
+    def forward(piece: torch.Tensor) -> torch.Tensor:
+        seen.append(len(piece))
+        return 2 * piece
+
+    assert torch.equal(pieces.in_pieces(forward, x), 2 * x)
+    assert seen == [3, 3, 1]
+
+
+@pytest.mark.parametrize("videos", [None, 1, 2])
+@pytest.mark.parametrize("strength", [1.0, 0.3])
+def test_a_temporal_layer(monkeypatch, videos, strength):
+    """Temperatures stay with their pixels; the result is what convolutions on a CPU want, channels-last."""
+    torch.manual_seed(0)
+    layer = TemporalTransformer(32, max_frames=FRAMES).requires_grad_(False)
+    for tensor in layer.state_dict().values():
+        torch.nn.init.normal_(tensor, std=0.3)
+    x = torch.randn(2 * FRAMES, 32, 6, 5)
+    temperature = None if videos is None else 1 + 4 * torch.rand(videos, 6, 5)
+    whole = layer(x, FRAMES, temperature, strength)
+    with Allocations() as counted:
+        layer(x, FRAMES, temperature, strength)
+    monkeypatch.setattr(pieces, "LARGEST_ON_CPU", counted.peak // 8)
+    with Allocations() as in_pieces:
+        parts = layer(x, FRAMES, temperature, strength)
+    assert error(parts, whole) <= 1e-6
+    assert in_pieces.peak < 0.7 * counted.peak
+    assert parts.is_contiguous(memory_format=torch.channels_last)
+    last = layer(x.contiguous(memory_format=torch.channels_last), FRAMES, temperature, strength)
+    assert error(last, whole) <= 1e-6
+
+
+def test_a_whole_run(host, monkeypatch):
+    """The UNet's and the ControlNet's feed-forwards and temporal layers, an entry at a time; nothing of it stays in the network."""
+    import comfy.ldm.modules.attention as attention
+
+    reference = Reference(host)
+    poses = reference.poses[:FRAMES]
+    conditioning = reference.conditioning(reference.control_net(), poses)
+    model = reference.apply(ptm=reference.ptm(pose_images=poses))
+    whole = reference.sample(model, conditioning, FRAMES)
+    calls = []
+    theirs = attention.FeedForward.forward
+    monkeypatch.setattr(attention.FeedForward, "forward", lambda layer, x: calls.append(len(x)) or theirs(layer, x))
+    monkeypatch.setattr(host.pack_module("tcan_modules.pieces"), "LARGEST_ON_CPU", 1)
+    assert error(reference.sample(model, conditioning, FRAMES), whole) <= 1e-5
+    # all but the appearance UNet's, which sees one row by its nature
+    assert set(calls) == {1}
+    network = model.get_model_object("diffusion_model")
+    assert not any("forward" in module.__dict__ for module in network.modules())
