@@ -9,8 +9,8 @@ from collections.abc import Callable
 import torch
 
 GEGLU = 8  # channels of a feed-forward's first layer over those of its input
-# a GPU wants pieces that fill it; a CPU some that stay in its cache, and below the size that malloc gives back at once (32 MiB)
-LARGEST, LARGEST_ON_CPU = 128 * 2**20, 32 * 2**20
+# a GPU wants pieces that fill it; a CPU some that malloc does not give back to the system after each (twice as much is held inside)
+LARGEST, LARGEST_ON_CPU = 128 * 2**20, 16 * 2**20
 
 
 def piece_length(entry: torch.Tensor, widening: int) -> int:
