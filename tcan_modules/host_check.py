@@ -30,6 +30,7 @@ WANTED = {
         "TransformerOptionsHook",
     ),
     "comfy.ldm.modules.attention": (
+        "FeedForward",
         "SpatialTransformer",
         "optimized_attention",
     ),
@@ -46,6 +47,7 @@ WANTED = {
         "dtype_size",
         "get_torch_device",
         "intermediate_device",
+        "is_device_cpu",
         "throw_exception_if_processing_interrupted",
         "unet_dtype",
         "unet_manual_cast",

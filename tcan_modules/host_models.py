@@ -139,6 +139,7 @@ def _temporal_layer(tensors: dict[str, torch.Tensor], part: Part, key: str) -> t
         max_frames=min((tensor.shape[1] if tensor.ndim > 1 else 0 for tensor in positions), default=24),
         operations=comfy.ops.manual_cast,
         attention=_host_attention,
+        channels_last=comfy.model_management.is_device_cpu(comfy.model_management.get_torch_device()),
     )
     if not positions:
         tables = [f"transformer_blocks.{block}.attention_blocks.{number}.pos_encoder.pe" for block, number in sorted(numbers)]

@@ -12,13 +12,11 @@ METHODS = {"cuda", "cpu", "float", "half", "bfloat16", "double"}  # tensor.cpu()
 
 # Who names one nevertheless, and why. Everything else takes both from comfy.model_management or from the tensor it is given.
 PICTURES = "the host's pictures and masks are float32 in main memory, and numpy and PIL know no other"
-LAYOUT = "channels-last is faster on a CPU; on a GPU it was never measured"
 ALLOWED = {
     ("nodes/checkpoint.py", "float"): "the host's conditioning is float32",
     ("tcan_modules/animate.py", "float"): "timesteps are float32, as the host gives them to its UNet",
     ("tcan_modules/frame_norm.py", "float"): "statistics need 32 bits in any precision",
-    ("tcan_modules/frame_norm.py", "cpu"): LAYOUT,
-    ("tcan_modules/temporal.py", "cpu"): LAYOUT,
+    ("tcan_modules/frame_norm.py", "cpu"): "other devices have no kernel for channels-last features",
     ("tcan_modules/pieces.py", "cpu"): "how much goes into a piece depends on the processor's cache and its allocator",
     ("tcan_modules/temperature.py", "cpu"): PICTURES,
     ("tcan_modules/temperature.py", "float"): PICTURES,

@@ -31,11 +31,11 @@ def test_a_feed_forward(monkeypatch):
 
 
 @pytest.mark.parametrize("videos", [None, 1, 2])
-@pytest.mark.parametrize("strength", [1.0, 0.3])
-def test_a_temporal_layer(monkeypatch, videos, strength):
-    """Temperatures stay with their pixels; the result is what convolutions on a CPU want, channels-last."""
+@pytest.mark.parametrize("channels_last, strength", [(False, 1.0), (True, 1.0), (True, 0.3)])
+def test_a_temporal_layer(monkeypatch, videos, channels_last, strength):
+    """Temperatures stay with their pixels, and the features in the layout that was asked for."""
     torch.manual_seed(0)
-    layer = TemporalTransformer(32, max_frames=FRAMES).requires_grad_(False)
+    layer = TemporalTransformer(32, max_frames=FRAMES, channels_last=channels_last).requires_grad_(False)
     for tensor in layer.state_dict().values():
         torch.nn.init.normal_(tensor, std=0.3)
     x = torch.randn(2 * FRAMES, 32, 6, 5)
@@ -48,7 +48,7 @@ def test_a_temporal_layer(monkeypatch, videos, strength):
         parts = layer(x, FRAMES, temperature, strength)
     assert error(parts, whole) <= 1e-6
     assert in_pieces.peak < 0.7 * counted.peak
-    assert parts.is_contiguous(memory_format=torch.channels_last)
+    assert parts.is_contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
     last = layer(x.contiguous(memory_format=torch.channels_last), FRAMES, temperature, strength)
     assert error(last, whole) <= 1e-6
 

@@ -65,9 +65,18 @@ def test_in_either_order(reference):
     assert torch.equal(sample(reference, 3, first="windows"), sample(reference, 3))
 
 
-def test_areas_of_the_picture(reference):
-    """Their residuals are computed for the call alone, window by window."""
-    assert error(sample(reference, 4, area=True), sample(reference, 1, area=True)) <= EQUAL
+def test_areas_of_the_picture(reference, monkeypatch):
+    """Their residuals are computed for the call alone, window by window.
+
+    Areas of this size magnify rounding: the bar is a fifth of what one rounding of the start noise changes.
+    """
+    import comfy.sample
+
+    alone, joined = (sample(reference, at_once, area=True) for at_once in (1, 4))
+    draw = comfy.sample.prepare_noise
+    monkeypatch.setattr(comfy.sample, "prepare_noise", lambda *args: draw(*args) * (1 + torch.finfo(torch.float32).eps))
+    rounded = error(sample(reference, 1, area=True), alone)
+    assert error(joined, alone) <= rounded / 5 < 1e-3
 
 
 def test_beside_reused_features(reference):
