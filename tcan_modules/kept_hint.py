@@ -1,6 +1,5 @@
 """What a ControlNet's hint layers make of the pose images. It is the same at every step, so the latest window's is kept."""
 
-import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -21,7 +20,7 @@ class KeptHint:
     def around(self, network: nn.Module, window: tuple, pose_images: Callable[[], torch.Tensor]) -> Iterator[None]:
         """One call of a host's ControlNet, with any hint: its hint layers see ``pose_images()`` once for each ``window``."""
         layers = network.input_hint_block
-        forward = layers.__dict__.get("forward") or functools.partial(type(layers).forward, layers)
+        forward = layers.forward
 
         def features(_hint, emb: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
             if self._window != window:

@@ -13,15 +13,15 @@ GEGLU = 8  # channels of a feed-forward's first layer over those of its input
 LARGEST, LARGEST_ON_CPU = 128 * 2**20, 16 * 2**20
 
 
-def piece_length(entry: torch.Tensor, widening: int) -> int:
-    """How many entries like this one fit in a piece where each becomes ``widening`` times as large inside; at least one."""
+def piece_length(entry: torch.Tensor) -> int:
+    """How many entries like this one fit in a piece where each becomes `GEGLU` times as large inside; at least one."""
     largest = LARGEST_ON_CPU if entry.device.type == "cpu" else LARGEST
-    return max(1, largest // (widening * entry.numel() * entry.element_size()))
+    return max(1, largest // (GEGLU * entry.numel() * entry.element_size()))
 
 
 def in_pieces(forward: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> torch.Tensor:
     """A feed-forward on ``x [rows, tokens, channels]``, some rows at a time -> same shape."""
-    length = piece_length(x[0], GEGLU)
+    length = piece_length(x[0])
     if length >= x.shape[0]:
         return forward(x)
     return torch.cat([forward(piece) for piece in x.split(length)])

@@ -150,7 +150,7 @@ class TemporalTransformer(nn.Module):
             temperature = temperature.to(hidden).reshape(-1, pixels)
             temperature = temperature.repeat(rows // len(temperature), 1)
         order, pixel_axis = ((0, 2, 1, 3), 2) if self.channels_last else ((0, 2, 3, 1), 3)
-        pieces, length = [], piece_length(hidden[:, 0], GEGLU)
+        pieces, length = [], piece_length(hidden[:, 0])
         for start in range(0, pixels, length):
             some = slice(start, start + length)
             out = self._blocks(hidden[:, some], None if temperature is None else temperature[:, some])

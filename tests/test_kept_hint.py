@@ -52,7 +52,7 @@ def test_a_windows_again_where_there_are_several(reference, monkeypatch):
 
 
 def test_each_runs_own_poses(reference):
-    """The same ControlNet with other poses, another size and the first poses again."""
+    """The same ControlNet with other poses, and with the first poses again."""
     net, poses = reference.control_net(), reference.poses[:FRAMES]
     first = run(reference, net, poses)
     other = run(reference, net, poses.flip(1))

@@ -15,7 +15,7 @@ FRAMES = 4
 def test_length(monkeypatch, numbers, expected):
     """Entries that become eight times as large, in float32, into pieces of 2 MiB; one at least."""
     monkeypatch.setattr(pieces, "LARGEST_ON_CPU", 2**21)
-    assert pieces.piece_length(torch.empty(numbers), 8) == expected
+    assert pieces.piece_length(torch.empty(numbers)) == expected
 
 
 def test_a_feed_forward(monkeypatch):
