@@ -33,6 +33,7 @@ def sample(
     closed_loop: bool = False,
     reuse_steps: int = 1,
     area: bool = False,
+    size: int = SIZE,
     counted: Counted | None = None,
 ) -> torch.Tensor:
     """Two Euler steps with everything; TCAN Speed-ups before or behind the windows."""
@@ -50,7 +51,7 @@ def sample(
         (positive,) = node("ConditioningSetAreaPercentage")(
             conditioning=positive, width=0.5, height=1.0, x=0.5, y=0.0, strength=1.0
         )
-    return reference.sample(model, (positive, negative), FRAMES, SIZE)
+    return reference.sample(model, (positive, negative), FRAMES, size)
 
 
 @pytest.mark.parametrize("closed_loop", [False, True])
@@ -65,18 +66,13 @@ def test_in_either_order(reference):
     assert torch.equal(sample(reference, 3, first="windows"), sample(reference, 3))
 
 
-def test_areas_of_the_picture(reference, monkeypatch):
+def test_areas_of_the_picture(reference):
     """Their residuals are computed for the call alone, window by window.
 
-    Areas of this size magnify rounding: the bar is a fifth of what one rounding of the start noise changes.
+    A larger picture, because the last level of a smaller area has so few numbers that its norms magnify rounding.
     """
-    import comfy.sample
-
-    alone, joined = (sample(reference, at_once, area=True) for at_once in (1, 4))
-    draw = comfy.sample.prepare_noise
-    monkeypatch.setattr(comfy.sample, "prepare_noise", lambda *args: draw(*args) * (1 + torch.finfo(torch.float32).eps))
-    rounded = error(sample(reference, 1, area=True), alone)
-    assert error(joined, alone) <= rounded / 5 < 1e-3
+    alone, joined = (sample(reference, at_once, area=True, size=2 * SIZE) for at_once in (1, 4))
+    assert error(joined, alone) <= EQUAL
 
 
 def test_beside_reused_features(reference):
