@@ -3,6 +3,8 @@
 All windows are evaluated at every noise prediction and averaged with equal weights where they overlap.
 """
 
+import inspect
+
 import comfy.context_windows
 import comfy.model_management
 import comfy.sample
@@ -15,13 +17,16 @@ from .windows import lay_windows, shuffled_repeats
 
 KEY = "tcan_windows"
 AT_ONCE = "tcan_windows_at_once"  # in a model's options: how many windows go into one call (`speed`)
+_TOTAL = "total_frames"  # what newer hosts want to know of a window beside its indices
+if _TOTAL not in inspect.signature(comfy.context_windows.IndexListContextWindow).parameters:
+    _TOTAL = ""
 
 
 class JoinedWindow(comfy.context_windows.IndexListContextWindow):
     """Windows of one length that are evaluated in one call; a frame may be in several of them."""
 
-    def __init__(self, windows: list[list[int]]):
-        super().__init__([frame for window in windows for frame in window], dim=0)
+    def __init__(self, windows: list[list[int]], frames: int):
+        super().__init__([frame for window in windows for frame in window], dim=0, **{_TOTAL: frames} if _TOTAL else {})
         self.windows = windows
 
     def add_window(self, full: torch.Tensor, to_add: torch.Tensor) -> torch.Tensor:
@@ -42,6 +47,7 @@ class MultiDiffusionHandler(comfy.context_windows.IndexListContextHandler):
             closed_loop=closed_loop,
             dim=0,
         )
+        self.causal_window_fix = False  # newer hosts would put the frame before a window in front of it
 
     def windows(self, frames: int) -> list[list[int]]:
         """Frames of each window, in the order in which they are evaluated."""
@@ -50,7 +56,7 @@ class MultiDiffusionHandler(comfy.context_windows.IndexListContextHandler):
     def calls(self, frames: int, model_options: dict) -> list[JoinedWindow]:
         """The windows, as many at once as the model's options say."""
         windows, count = self.windows(frames), model_options.get(AT_ONCE, 1)
-        return [JoinedWindow(windows[start : start + count]) for start in range(0, len(windows), count)]
+        return [JoinedWindow(windows[start : start + count], frames) for start in range(0, len(windows), count)]
 
     def get_context_windows(self, model, x_in: torch.Tensor, model_options: dict) -> list[JoinedWindow]:
         return self.calls(x_in.shape[0], model_options)

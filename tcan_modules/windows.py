@@ -45,8 +45,11 @@ def window_frames(transformer_options: dict, frames: int) -> Sequence[int]:
     counted from 0.
     """
     window = transformer_options.get("context_window")
-    if window is not None and len(window.index_list) == frames:
-        return window.index_list
+    if window is not None:
+        before = getattr(window, "causal_anchor_index", None)  # a frame that the host puts in front of its own windows
+        found = window.index_list if before is None else [before, *window.index_list]
+        if len(found) == frames:
+            return found
     indices = (transformer_options.get("ad_params") or {}).get("sub_idxs")
     if indices is not None and len(indices) == frames:
         return indices
