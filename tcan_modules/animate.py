@@ -15,6 +15,7 @@ from .appa import add_appa
 from .appearance import Appearance, AppearanceUNet, Block, Features, meeting_blocks
 from .host_models import TCANModels, TemporalLayers, block_channels
 from .reuse import run_of
+from .spatial import SpatialTransformers
 from .temperature import TemperatureMaps
 from .windows import windows_of_call
 
@@ -124,7 +125,7 @@ class _Animation:
     def __init__(self, layers: TemporalLayers | None, kept: _KeptTokens | None, ptm: TemperatureMaps | None):
         self.layers, self.kept, self.ptm = layers, kept, ptm
         self.guider = None  # of the sampling run that is under way
-        self._injected: dict[UNetModel, tuple[injection.Temporal | None, injection.Attention, injection.FeedForwards]] = {}
+        self._injected: dict[UNetModel, tuple[injection.Temporal | None, injection.Attention, SpatialTransformers]] = {}
 
     def check(self, executor, noise, *args, **kwargs):
         """Around a whole sampling run: refuse poses of another video before anything is loaded."""
@@ -148,13 +149,13 @@ class _Animation:
         frames = x.shape[0] // len(conds)
         conditional = self._conditional(conds, options.get("uuids"))
         with ExitStack() as undo:
-            temporal, attention, feed_forwards = self._inject(base.diffusion_model)
-            undo.enter_context(feed_forwards.around())
+            temporal, attention, transformers = self._inject(base.diffusion_model)
+            undo.enter_context(transformers.around(len(conds)))
             if self.kept is not None and any(conditional):
                 run = run_of(options)
                 sigmas = t if run is None else run.sigmas
                 kept = self._kept_of(base, conditional, frames, sigmas, c_crossattn, x)
-                joined = _JoinedAttention(kept, self.kept.shares)
+                joined = _JoinedAttention(kept, self.kept.shares, transformers)
                 undo.enter_context(attention.around(joined))
                 options = joined.beside_replacements(base.diffusion_model, options)
             if temporal is not None:
@@ -163,11 +164,11 @@ class _Animation:
                 undo.enter_context(temporal.around(call))
             return executor(x, t, c_concat, c_crossattn, control, options, **kwargs)
 
-    def _inject(self, network) -> tuple[injection.Temporal | None, injection.Attention, injection.FeedForwards]:
+    def _inject(self, network) -> tuple[injection.Temporal | None, injection.Attention, SpatialTransformers]:
         network = getattr(network, "_orig_mod", network)  # torch.compile's own module around it
         if network not in self._injected:
             temporal = injection.Temporal(network, self.layers) if self.layers is not None else None
-            self._injected[network] = temporal, injection.Attention(network), injection.FeedForwards(network)
+            self._injected[network] = temporal, injection.Attention(network), SpatialTransformers(network)
         return self._injected[network]
 
     def _temperatures(self, base, windows: list, x: torch.Tensor) -> dict[tuple[int, int], torch.Tensor] | None:
@@ -218,16 +219,17 @@ class _JoinedAttention:
     queries into tiles.
     """
 
-    def __init__(self, kept: list, shares: dict[Block, torch.Tensor | None]):
-        self.kept, self.shares = kept, shares
+    def __init__(self, kept: list, shares: dict[Block, torch.Tensor | None], transformers: SpatialTransformers):
+        self.kept, self.shares, self.transformers = kept, shares, transformers
 
     def __call__(self, block: Block, layer, original, x, context=None, value=None, mask=None, **host_arguments):
         context = x if context is None else context
         value = context if value is None else value
         if mask is not None:
             host_arguments["mask"] = mask
-        out = []
-        for kept, *own in zip(self.kept, *(tensor.chunk(len(self.kept)) for tensor in (x, context, value))):
+        cond, out = self.transformers.cond, []
+        under_way = self.kept if cond is None else [self.kept[cond]]
+        for kept, *own in zip(under_way, *(tensor.chunk(len(under_way)) for tensor in (x, context, value))):
             if kept is None:
                 out.append(original(own[0], context=own[1], value=own[2], **host_arguments))
             else:

@@ -22,6 +22,7 @@ from .host_models import TCANModels, block_channels
 from .kept_hint import KeptHint
 from .multidiffusion import MultiDiffusionHandler
 from .reuse import outer_control_net, run_of
+from .spatial import SpatialTransformers
 from .windows import open_windows, window_frames, windows_of_call
 
 Residuals = dict[str, list[torch.Tensor]]
@@ -111,7 +112,7 @@ class TemporalControlNet(comfy.controlnet.ControlNet):
         self.control_model_wrapped = base.control_model_wrapped
         self.layers, self.temporal_strength = layers, strength
         self._temporal = None if layers is None else injection.Temporal(self.control_model, layers.model)
-        self._feed_forwards = injection.FeedForwards(self.control_model)
+        self._transformers = SpatialTransformers(self.control_model)
         self._kept_hint = KeptHint()
         base.copy_to(self)
         self.video = WholeVideo()
@@ -244,7 +245,7 @@ class TemporalControlNet(comfy.controlnet.ControlNet):
             if self._temporal is not None:
                 call = injection.Call(frames, temporal_strength=self.temporal_strength)
                 undo.enter_context(self._temporal.around(call))
-            undo.enter_context(self._feed_forwards.around())
+            undo.enter_context(self._transformers.around(1))
             if outer_only:
                 undo.enter_context(outer_control_net(self.control_model))
             window = (tuple(indices), latents.shape, latents.device)

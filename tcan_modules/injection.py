@@ -18,7 +18,6 @@ from torch import nn
 from .appearance import Block, meeting_blocks
 from .frame_norm import group_norm_over_frames
 from .host_models import TemporalLayers
-from .pieces import in_pieces
 
 ENTRY = "tcan_temporal"
 
@@ -50,6 +49,8 @@ class _TemporalEntry(nn.Module):
 class Temporal:
     """A network's temporal layers, and the GroupNorms of its residual blocks and head over all frames of a row.
 
+    The SiLU behind such a norm writes into what the norm gave: at the widest block these are the largest tensors of all.
+
     Made once and entered for every call, because torch.compile knows layers again by their identity.
     """
 
@@ -59,7 +60,11 @@ class Temporal:
         for place, layer in layers.items():
             side, _, number = place.partition("_")
             self._entries.append((getattr(network, f"{side}_blocks")[int(number)], _TemporalEntry(layer, self)))
-        self._norms = [(norm, functools.partial(_norm_over_frames, norm, self)) for norm in residual_norms(network)]
+        self._norms = [
+            pair
+            for norm, activation in residual_norms(network)
+            for pair in ((norm, functools.partial(_norm_over_frames, norm, self)), (activation, _silu_in_place))
+        ]
 
     @contextmanager
     def around(self, call: Call) -> Iterator[None]:
@@ -101,46 +106,22 @@ class Attention:
         return self._forward_of_call(block, layer, original, x, *args, **kwargs)
 
 
-class FeedForwards:
-    """The feed-forwards of a network's transformer blocks, a piece at a time; made once, for the same reason."""
-
-    def __init__(self, network: nn.Module):
-        self._layers = {
-            layer: functools.partial(_forward_in_pieces, layer)
-            for layer in network.modules()
-            if isinstance(layer, comfy.ldm.modules.attention.FeedForward)
-        }
-
-    @contextmanager
-    def around(self) -> Iterator[None]:
-        """For one call; those that somebody else has changed stay as they are."""
-        with ExitStack() as undo:
-            for layer, ours in self._layers.items():
-                if "forward" not in layer.__dict__:
-                    undo.enter_context(other_forward(layer, ours))
-            yield
-
-
-def _forward_in_pieces(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
-    return in_pieces(functools.partial(type(layer).forward, layer), x)
-
-
-def residual_norms(network: nn.Module) -> list[nn.Module]:
-    """The GroupNorms that see a window as one volume in the authors' 3-D networks (``resnet.py``, ``unet.py``)."""
-    norms = [
-        norm
-        for module in network.modules()
-        if isinstance(module, ResBlock)
-        for norm in (module.in_layers[0], module.out_layers[0])
-    ]
+def residual_norms(network: nn.Module) -> list[tuple[nn.Module, nn.Module]]:
+    """The GroupNorms that see a window as one volume in the authors' 3-D networks (``resnet.py``, ``unet.py``), each with its SiLU."""
+    blocks = [module for module in network.modules() if isinstance(module, ResBlock)]
+    chains = [chain for block in blocks for chain in (block.in_layers, block.out_layers)]
     head = getattr(network, "out", None)
-    return [*norms, head[0]] if head is not None else norms
+    return [(chain[0], chain[1]) for chain in ([*chains, head] if head is not None else chains)]
 
 
 def _norm_over_frames(norm: nn.GroupNorm, owner: Temporal, x: torch.Tensor) -> torch.Tensor:
     """One of the host's GroupNorms over the frames of a row; its weights may rest in another memory or precision."""
     weight, bias = comfy.ops.cast_bias_weight(norm, x)
     return group_norm_over_frames(x, owner.call.frames, norm.num_groups, weight, bias, norm.eps)
+
+
+def _silu_in_place(x: torch.Tensor) -> torch.Tensor:
+    return nn.functional.silu(x, inplace=True)
 
 
 @contextmanager

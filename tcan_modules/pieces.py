@@ -20,8 +20,9 @@ def piece_length(entry: torch.Tensor) -> int:
 
 
 def in_pieces(forward: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> torch.Tensor:
-    """A feed-forward on ``x [rows, tokens, channels]``, some rows at a time -> same shape."""
-    length = piece_length(x[0])
-    if length >= x.shape[0]:
+    """A feed-forward on ``x [rows, tokens, channels]``, some tokens at a time -> same shape."""
+    tokens = x.flatten(0, 1)
+    length = piece_length(tokens[0])
+    if length >= len(tokens):
         return forward(x)
-    return torch.cat([forward(piece) for piece in x.split(length)])
+    return torch.cat([forward(piece) for piece in tokens.split(length)]).view(x.shape)

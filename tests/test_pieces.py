@@ -20,14 +20,14 @@ def test_length(monkeypatch, numbers, expected):
 
 def test_a_feed_forward(monkeypatch):
     x, seen = torch.randn(7, 5, 16), []
-    monkeypatch.setattr(pieces, "LARGEST_ON_CPU", 3 * 8 * x[0].numel() * 4)
+    monkeypatch.setattr(pieces, "LARGEST_ON_CPU", 16 * 8 * x[0, 0].numel() * 4)
 
     def forward(piece: torch.Tensor) -> torch.Tensor:
         seen.append(len(piece))
         return 2 * piece
 
     assert torch.equal(pieces.in_pieces(forward, x), 2 * x)
-    assert seen == [3, 3, 1]
+    assert seen == [16, 16, 3]
 
 
 @pytest.mark.parametrize("videos", [None, 1, 2])

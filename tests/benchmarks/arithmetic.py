@@ -96,15 +96,19 @@ class Meta:
     def _animated(self, conds: tuple[int, ...], features: dict) -> Iterator[None]:
         injection, animate = (self.host.pack_module(f"tcan_modules.{name}") for name in ("injection", "animate"))
         kept = [(features, {}) if cond == 0 else None for cond in conds]
-        joined = animate._JoinedAttention(kept, dict.fromkeys(features))
+        transformers = self._transformers(self.unet)
+        joined = animate._JoinedAttention(kept, dict.fromkeys(features), transformers)
         temporal = injection.Temporal(self.unet, self.layers).around(injection.Call(FRAMES))
-        with injection.Attention(self.unet).around(joined), injection.FeedForwards(self.unet).around(), temporal:
+        with injection.Attention(self.unet).around(joined), transformers.around(len(conds)), temporal:
             yield
+
+    def _transformers(self, network):
+        return self.host.pack_module("tcan_modules.spatial").SpatialTransformers(network)
 
     def control_net(self, outer: AbstractContextManager | None = None) -> None:
         injection = self.host.pack_module("tcan_modules.injection")
         layered = injection.Temporal(self.control, self.control_layers).around(injection.Call(FRAMES))
-        with layered, injection.FeedForwards(self.control).around(), outer or nullcontext():
+        with layered, self._transformers(self.control).around(1), outer or nullcontext():
             self.control(hint=self.empty(FRAMES, 3, 8 * SIZE, 8 * SIZE), **self.inputs(FRAMES))
 
     def residuals(self, rows: int) -> dict[str, list[torch.Tensor]]:
@@ -122,12 +126,16 @@ def counted(meta: Meta, call: Callable[[], object]) -> tuple[int, int]:
     """Operations of a call, and bytes at its peak."""
     import comfy.ldm.modules.attention as attention
 
+    spatial = meta.host.pack_module("tcan_modules.spatial")
     with ExitStack() as undo:
         undo.enter_context(torch.inference_mode())
+        # all frames have the same prompt, which tensors without data cannot tell
+        undo.enter_context(patch.object(spatial, "has_equal_rows", lambda *_: True))
         for name in ("optimized_attention", "optimized_attention_masked"):
             undo.enter_context(patch.object(attention, name, _fused))
-        bytes_ = undo.enter_context(Allocations())
+        # in this order: the counter of operations takes some apart into others, which hold more
         operations = undo.enter_context(FlopCounterMode(display=False))
+        bytes_ = undo.enter_context(Allocations())
         call()
     return operations.get_total_flops(), bytes_.peak
 

@@ -46,7 +46,8 @@ def count(call: Callable[[], object], apart: Sequence[int] = ()) -> tuple[int, i
     if on_gpu:
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
-    with Allocations(apart) as counted, FlopCounterMode(display=False) as counter:
+    # in this order: the counter of operations takes some apart into others, which hold more
+    with FlopCounterMode(display=False) as counter, Allocations(apart) as counted:
         call()
     peak = torch.cuda.max_memory_allocated() - before if on_gpu else counted.peak
     return counter.get_total_flops(), peak
