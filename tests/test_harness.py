@@ -99,7 +99,8 @@ def test_cache_counts_only_with_the_same_executor(host):
 def test_sampler_reports_progress(host):
     result = host.run_graph(sampling(3))
     assert result.value("sampler")["samples"].isfinite().all()
-    assert result.progress == [("sampler", step, 3) for step in (1, 2, 3)]
+    # newer hosts send no more than ten steps a second, but always the first and the last
+    assert result.progress in ([("sampler", step, 3) for step in steps] for steps in ((1, 2, 3), (1, 3)))
 
 
 def test_interrupt(host):

@@ -1,5 +1,7 @@
 """Our layers and our ControlNet in windows that other nodes lay: the host's own, and AnimateDiff-Evolved's."""
 
+import inspect
+
 import pytest
 import torch
 
@@ -7,6 +9,7 @@ from tests import animatediff_evolved
 from tests.reference_set import Reference, error
 
 FRAMES, LENGTH, OVERLAP = 9, 4, 1
+ANCHOR = "causal_window_fix"
 STEPS = FRAMES - 1  # the host's own handler looks the step up by comparing sigmas with frames, which must be as many
 
 
@@ -29,20 +32,55 @@ def in_our_windows(reference, model):
     return node(model=model, window_length=LENGTH, window_overlap=OVERLAP, closed_loop=False)[0]
 
 
-def test_the_hosts_own_context_windows(reference):
-    """Static windows with equal weights are MultiDiffusion's: the same video."""
+def in_the_hosts_windows(reference, model, **widgets):
+    """Static windows with equal weights."""
     if "ContextWindowsManual" not in _nodes():
         pytest.skip("this ComfyUI has no node for context windows")
-    (theirs,) = reference.host.node("ContextWindowsManual")(
-        model=animated(reference),
+    defaults = {"context_stride": 1, "closed_loop": False, "dim": 0} | ({ANCHOR: False} if _has_anchor() else {})
+    return reference.host.node("ContextWindowsManual")(
+        model=model,
         context_length=LENGTH,
         context_overlap=OVERLAP,
         context_schedule="standard_static",
         fuse_method="flat",
-        closed_loop=False,
-        context_stride=1,
-        dim=0,
-    )
+        **defaults | widgets,
+    )[0]
+
+
+def _has_anchor() -> bool:
+    """Whether this host's windows can have the frame before them in front."""
+    import comfy.context_windows
+
+    return ANCHOR in inspect.signature(comfy.context_windows.IndexListContextHandler).parameters
+
+
+def test_a_frame_in_front_of_the_hosts_windows(reference):
+    """Newer hosts evaluate the frame before each window with it: its residuals are those that the frame has in any window."""
+    if not _has_anchor():
+        pytest.skip("this ComfyUI puts no frame in front of its windows")
+    seen, lengths = {}, []
+
+    def watch(executor, x, t, c_concat=None, c_crossattn=None, control=None, transformer_options=None, **kwargs):
+        window = transformer_options["context_window"]
+        before = getattr(window, "causal_anchor_index", None)
+        frames = [*([] if before is None else [before]), *window.index_list]
+        lengths.append(len(frames))
+        for place, frame in enumerate(frames):
+            seen.setdefault(frame, []).append((x[place].clone(), control["middle"][0][place].clone()))
+        return executor(x, t, c_concat, c_crossattn, control, transformer_options, **kwargs)
+
+    model = in_the_hosts_windows(reference, animated(reference), **{ANCHOR: True})
+    model.add_wrapper_with_key("apply_model", "watch", watch)
+    assert sample(reference, model, reference.control_net(), steps=1).isfinite().all()
+    assert lengths == [LENGTH, LENGTH + 1, LENGTH + 1]
+    for (latents, residual), *others in seen.values():
+        for other_latents, other_residual in others:
+            assert torch.equal(other_latents, latents) and torch.equal(other_residual, residual)
+
+
+def test_the_hosts_own_context_windows(reference):
+    """They are MultiDiffusion's: the same video."""
+    theirs = in_the_hosts_windows(reference, animated(reference))
     expected = sample(reference, in_our_windows(reference, animated(reference)), reference.control_net())
     assert error(sample(reference, theirs, reference.control_net()), expected) <= 1e-5
     assert error(sample(reference, animated(reference), reference.control_net()), expected) > 1e-3

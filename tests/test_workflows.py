@@ -29,6 +29,8 @@ def as_api(graph: dict, object_info: dict) -> dict:
         info = object_info[node["type"]]["input"]
         for name, given in {**info.get("required", {}), **info.get("optional", {})}.items():
             options = given[1] if len(given) > 1 else {}
+            if not values and name not in linked:
+                continue  # a widget that is newer than the file, for which the page takes the default
             if isinstance(given[0], list) or given[0] in ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"):
                 inputs[name] = values.pop(0)
                 if {"control_after_generate", "image_upload", "video_upload"} & set(options):

@@ -185,9 +185,8 @@ def test_cancelling_between_frames(host) -> None:
 
     def on_progress(step: int, steps: int) -> None:
         seen.append(step)
-        if step == 5:
-            host.interrupt()
+        host.interrupt()
 
     with pytest.raises(GraphInterrupted):
         host.run_graph(graph, on_progress=on_progress)
-    assert max(seen) == 5
+    assert seen == [1]
