@@ -9,6 +9,7 @@ import torch
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import CallbacksMP, WrappersMP
+from torch import nn
 
 from . import injection
 from .appa import add_appa
@@ -58,11 +59,7 @@ def animate(
     if linear_betas:
         patched.add_object_patch("model_sampling", _linear_betas(patched))
 
-    wrapper = _Animation(
-        layers=layers and layers.model,
-        kept=_KeptTokens(tcan.appearance.model, appearance, appearance_strength) if appearance_strength != 0 else None,
-        ptm=ptm,
-    )
+    wrapper = _Animation(companions, appearance, appearance_strength, ptm)
     patched.set_additional_models(KEY, companions)
     patched.set_attachments(KEY, wrapper)
     patched.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, wrapper.check)
@@ -74,7 +71,12 @@ def animate(
 def max_frames(model: ModelPatcher) -> int | None:
     """How many frames the temporal layers that `animate` put on a model can see at once; None where it has none."""
     wrapper: _Animation | None = model.get_attachment(KEY)
-    return wrapper.layers.max_frames if wrapper is not None and wrapper.layers is not None else None
+    layers = _network(wrapper.companions, TemporalLayers) if wrapper is not None else None
+    return layers and layers.max_frames
+
+
+def _network(companions: list[ModelPatcher], kind: type) -> nn.Module | None:
+    return next((patcher.model for patcher in companions if isinstance(patcher.model, kind)), None)
 
 
 class _KeptTokens:
@@ -119,13 +121,24 @@ class _KeptTokens:
         self.texts.clear()
 
 
+class _Parts:
+    """What one UNet is given. A host that works on several GPUs has one on each, with companions of its own."""
+
+    def __init__(self, network: UNetModel, companions: list[ModelPatcher], appearance: Appearance, strength: float):
+        layers, encoder = _network(companions, TemporalLayers), _network(companions, AppearanceUNet)
+        self.temporal = None if layers is None else injection.Temporal(network, layers)
+        self.attention = injection.Attention(network)
+        self.transformers = SpatialTransformers(network)
+        self.kept = None if encoder is None else _KeptTokens(encoder, appearance, strength)
+
+
 class _Animation:
     """The host's wrapper around each call of the model."""
 
-    def __init__(self, layers: TemporalLayers | None, kept: _KeptTokens | None, ptm: TemperatureMaps | None):
-        self.layers, self.kept, self.ptm = layers, kept, ptm
+    def __init__(self, companions: list[ModelPatcher], appearance: Appearance, strength: float, ptm: TemperatureMaps | None):
+        self.companions, self.appearance, self.strength, self.ptm = companions, appearance, strength, ptm
         self.guider = None  # of the sampling run that is under way
-        self._injected: dict[UNetModel, tuple[injection.Temporal | None, injection.Attention, SpatialTransformers]] = {}
+        self.parts: dict[UNetModel, _Parts] = {}
 
     def check(self, executor, noise, *args, **kwargs):
         """Around a whole sampling run: refuse poses of another video before anything is loaded."""
@@ -138,8 +151,9 @@ class _Animation:
             self.guider = None
 
     def forget(self, *_) -> None:
-        if self.kept is not None:
-            self.kept.forget()
+        for parts in self.parts.values():
+            if parts.kept is not None:
+                parts.kept.forget()
 
     def __call__(self, executor, x, t, c_concat=None, c_crossattn=None, control=None, transformer_options=None, **kwargs):
         """Around one call of the model; ``x [conds * frames, 4, height, width]``, ``t`` its sigmas."""
@@ -149,27 +163,29 @@ class _Animation:
         frames = x.shape[0] // len(conds)
         conditional = self._conditional(conds, options.get("uuids"))
         with ExitStack() as undo:
-            temporal, attention, transformers = self._inject(base.diffusion_model)
-            undo.enter_context(transformers.around(len(conds)))
-            if self.kept is not None and any(conditional):
+            parts = self._parts_of(base)
+            undo.enter_context(parts.transformers.around(len(conds)))
+            if parts.kept is not None and any(conditional):
                 run = run_of(options)
-                sigmas = t if run is None else run.sigmas
-                kept = self._kept_of(base, conditional, frames, sigmas, c_crossattn, x)
-                joined = _JoinedAttention(kept, self.kept.shares, transformers)
-                undo.enter_context(attention.around(joined))
+                sigmas = t if run is None else run.sigmas.to(x.device)
+                kept = self._kept_of(base, parts.kept, conditional, frames, sigmas, c_crossattn, x)
+                joined = _JoinedAttention(kept, parts.kept.shares, parts.transformers)
+                undo.enter_context(parts.attention.around(joined))
                 options = joined.beside_replacements(base.diffusion_model, options)
-            if temporal is not None:
+            if parts.temporal is not None:
                 windows = windows_of_call(options, frames)
                 call = injection.Call(len(windows[0]), self._temperatures(base, windows, x))
-                undo.enter_context(temporal.around(call))
+                undo.enter_context(parts.temporal.around(call))
             return executor(x, t, c_concat, c_crossattn, control, options, **kwargs)
 
-    def _inject(self, network) -> tuple[injection.Temporal | None, injection.Attention, SpatialTransformers]:
-        network = getattr(network, "_orig_mod", network)  # torch.compile's own module around it
-        if network not in self._injected:
-            temporal = injection.Temporal(network, self.layers) if self.layers is not None else None
-            self._injected[network] = temporal, injection.Attention(network), SpatialTransformers(network)
-        return self._injected[network]
+    def _parts_of(self, base) -> _Parts:
+        network = getattr(base.diffusion_model, "_orig_mod", base.diffusion_model)  # torch.compile's own module around it
+        if network not in self.parts:
+            patcher, companions = base.current_patcher, self.companions
+            if getattr(patcher, "is_multigpu_base_clone", False):
+                companions = patcher.get_additional_models_with_key(KEY)
+            self.parts[network] = _Parts(network, companions, self.appearance, self.strength)
+        return self.parts[network]
 
     def _temperatures(self, base, windows: list, x: torch.Tensor) -> dict[tuple[int, int], torch.Tensor] | None:
         if self.ptm is None:
@@ -194,7 +210,14 @@ class _Animation:
         return [uuid in positive for uuid in uuids]
 
     def _kept_of(
-        self, base, conditional: list[bool], frames: int, sigmas: torch.Tensor, context: torch.Tensor, x: torch.Tensor
+        self,
+        base,
+        tokens: _KeptTokens,
+        conditional: list[bool],
+        frames: int,
+        sigmas: torch.Tensor,
+        context: torch.Tensor,
+        x: torch.Tensor,
     ) -> list:
         """For each cond of the batch its kept tokens, or None for the unconditional ones."""
         timestep = base.model_sampling.timestep(sigmas[:1]).float()
@@ -207,7 +230,7 @@ class _Animation:
                 "The appearance encoder needs text conditioning: wire a CONDITIONING into the sampler's positive input."
             )
         return [
-            self.kept.at(base, moment, timestep, texts[index : index + 1]) if sees else None
+            tokens.at(base, moment, timestep, texts[index : index + 1]) if sees else None
             for index, sees in enumerate(conditional)
         ]
 

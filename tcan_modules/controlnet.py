@@ -4,6 +4,7 @@ It runs over the whole video in windows of its own, without overlap, once for ea
 of the UNet, and both rows of guidance, take each frame's residuals from there.
 """
 
+import copy
 import math
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -68,8 +69,8 @@ class WholeVideo:
         self.schedule: list[list[int]] = []  # frames of the UNet's calls, where they are known
         self.entries = 0  # conds of the positive and the negative
         self.prompts: dict[object, dict] = {}  # those of the positive that this ControlNet steers, by their uuids
-        self.residuals: dict[int, dict[int, Residuals]] = {}  # of a prompt's frames; tensors [channels, height, width]
-        self.outer_only = False  # what is kept are residuals for the UNet's outer blocks alone (`reuse`)
+        # on a device, for a prompt and all blocks of the UNet or its outer ones alone (`reuse`), of each frame; [channels, height, width]
+        self.residuals: dict[torch.device, dict[tuple[int, bool], dict[int, Residuals]]] = {}
 
     def __call__(self, executor, x, timestep, model_options=None, seed=None):
         options = model_options if model_options is not None else {}
@@ -121,6 +122,19 @@ class TemporalControlNet(comfy.controlnet.ControlNet):
     def copy(self) -> "TemporalControlNet":
         return TemporalControlNet(self, self.layers, self.temporal_strength)
 
+    def deepclone_multigpu(self, load_device: torch.device, autoregister: bool = False) -> "TemporalControlNet":
+        """Where the host works on several GPUs: networks of its own on another one, for the same video."""
+        base = comfy.controlnet.ControlNet(
+            copy.deepcopy(self.control_model), load_device=load_device, manual_cast_dtype=self.manual_cast_dtype
+        )
+        self.copy_to(base)
+        layers = None if self.layers is None else self.layers.deepclone_multigpu(new_load_device=load_device)
+        twin = TemporalControlNet(base, layers, self.temporal_strength)
+        twin.video, twin.extra_hooks = self.video, self.extra_hooks
+        if autoregister:
+            self.multigpu_clones[load_device] = twin
+        return twin
+
     def inference_memory_requirements(self, dtype: torch.dtype) -> float:
         """Bytes beyond the weights: a window's residuals for both rows of guidance, and once more while they are joined."""
         poses = self.cond_hint_original
@@ -136,6 +150,10 @@ class TemporalControlNet(comfy.controlnet.ControlNet):
 
     def get_models(self) -> list[ModelPatcher]:
         return super().get_models() + ([self.layers] if self.layers is not None else [])
+
+    @property
+    def _residuals(self) -> dict[tuple[int, bool], dict[int, Residuals]]:
+        return self.video.residuals.setdefault(self.load_device, {})
 
     def cleanup(self) -> None:
         super().cleanup()
@@ -155,7 +173,7 @@ class TemporalControlNet(comfy.controlnet.ControlNet):
         run = run_of(transformer_options)
         outer_only = run is not None and run.is_between(x_noisy, transformer_options)
         if self._is_of_video(x_noisy[:frames], indices):
-            once = {id(prompt): self._from_whole_video(indices, t[:1], prompt, outer_only) for prompt in prompts}
+            once = {id(prompt): self._from_whole_video(indices, t[:1], prompt, outer_only, x_noisy.device) for prompt in prompts}
             rows = [once[id(prompt)] for prompt in prompts]
             if batched_number == self.video.entries:  # or else the host asks again, for the other row of guidance
                 self._let_rest(indices)
@@ -194,14 +212,13 @@ class TemporalControlNet(comfy.controlnet.ControlNet):
         video = self.video.latents
         if video is None or video.shape[1:] != latents.shape[1:] or max(indices) >= video.shape[0]:
             return False
-        return torch.equal(video[list(indices)], latents)
+        return torch.equal(video[list(indices)].to(latents.device), latents)
 
-    def _from_whole_video(self, indices: Sequence[int], sigma: torch.Tensor, prompt: dict, outer_only: bool) -> list[Residuals]:
+    def _from_whole_video(
+        self, indices: Sequence[int], sigma: torch.Tensor, prompt: dict, outer_only: bool, device: torch.device
+    ) -> list[Residuals]:
         """Residuals of each of some frames, from this net's own windows over the whole video."""
-        if outer_only != self.video.outer_only:
-            self.video.residuals.clear()
-            self.video.outer_only = outer_only
-        video, kept = self.video, self.video.residuals.setdefault(id(prompt), {})
+        video, kept = self.video, self._residuals.setdefault((id(prompt), outer_only), {})
         total = video.latents.shape[0]
         self._check_hints(total)
         wanted, touched, end = set(indices), set(), 0
@@ -212,18 +229,18 @@ class TemporalControlNet(comfy.controlnet.ControlNet):
                 touched.update(own)
                 if not wanted.intersection(own) <= kept.keys():
                     text = self._text(prompt, window)
-                    found = _by_frame(self._run(video.latents[window], window, sigma, text, outer_only))
+                    found = _by_frame(self._run(video.latents[window].to(device), window, sigma, text, outer_only))
                     kept.update(zip(own, found[-len(own) :], strict=True))
         later = self._asked_later(indices)
         for frame in kept.keys() - touched - later:
             del kept[frame]
-        return [_moved(kept[frame], video.latents.device) for frame in indices]
+        return [_moved(kept[frame], device) for frame in indices]
 
     def _let_rest(self, indices: Sequence[int]) -> None:
         """Keep only what the windows to come will ask for, and where latents rest: the UNet's peak is the same for any video."""
         later, place = self._asked_later(indices), comfy.model_management.intermediate_device()
         if list(indices) in self.video.schedule:
-            for kept in self.video.residuals.values():
+            for kept in self._residuals.values():
                 for frame in kept.keys() - later:
                     del kept[frame]
                 for frame, found in kept.items():
@@ -299,9 +316,9 @@ class TemporalControlNet(comfy.controlnet.ControlNet):
         return text[list(indices)] if text.shape[0] == self.video.latents.shape[0] > 1 else text[:1]
 
     def _is_in(self, control) -> bool:
-        while control is not None and control is not self:
+        while control is not None and getattr(control, "video", None) is not self.video:
             control = control.previous_controlnet
-        return control is self
+        return control is not None
 
     def _text_of_batch(self, cond: dict, frames: int, transformer_options: dict) -> torch.Tensor:
         """The conditional rows' text of a batch, or the only text there is."""

@@ -30,6 +30,8 @@ WANTED = {
         "TransformerOptionsHook",
     ),
     "comfy.ldm.modules.attention": (
+        "BasicTransformerBlock",
+        "CrossAttention",
         "FeedForward",
         "SpatialTransformer",
         "optimized_attention",
@@ -59,6 +61,7 @@ WANTED = {
         "ModelPatcher.add_patches",
         "ModelPatcher.add_wrapper_with_key",
         "ModelPatcher.clone",
+        "ModelPatcher.get_additional_models_with_key",
         "ModelPatcher.get_attachment",
         "ModelPatcher.get_model_object",
         "ModelPatcher.get_wrappers",

@@ -45,9 +45,13 @@ class TCANModels:
         config.set_inference_dtype(dtype, cast)
         if self.checkpoint.v_prediction:
             config.model_type = lambda *_: comfy.model_base.ModelType.V_PREDICTION
-        model = config.get_model(tensors, "", device=_offload_device())
-        _load(model.diffusion_model, tensors)
-        return _patcher(model)
+
+        def build() -> nn.Module:
+            model = config.get_model(tensors, "", device=_offload_device())
+            _load(model.diffusion_model, tensors)
+            return model
+
+        return _patcher(build)
 
     @functools.cached_property
     def appearance(self) -> comfy.model_patcher.ModelPatcher:
@@ -57,10 +61,14 @@ class TCANModels:
         settings = part.architecture.host_config()
         tensors = _check(lambda: AppearanceUNet(**settings, device="meta"), tensors, part, "appearance")
         dtype, _ = _dtypes(tensors)
-        # cast weights at use: the network runs in whatever precision the denoising UNet runs in
-        model = AppearanceUNet(**settings, dtype=dtype, device=_offload_device(), operations=comfy.ops.manual_cast)
-        _load(model, tensors)
-        return _patcher(model)
+
+        def build() -> AppearanceUNet:
+            # cast weights at use: the network runs in whatever precision the denoising UNet runs in
+            model = AppearanceUNet(**settings, dtype=dtype, device=_offload_device(), operations=comfy.ops.manual_cast)
+            _load(model, tensors)
+            return model
+
+        return _patcher(build)
 
     @functools.cached_property
     def control_net(self) -> comfy.controlnet.ControlNet:
@@ -94,7 +102,7 @@ class TCANModels:
                 blocks = split_temporal(part.tensors, layers)
             except ValueError as error:
                 raise CheckpointError(f"The {TITLES[key]} in '{part.source}' do not fit: {error}.") from error
-            self._temporal[cache_key] = _patcher(TemporalLayers(blocks, part, key))
+            self._temporal[cache_key] = _patcher(functools.partial(TemporalLayers, blocks, part, key))
         return self._temporal[cache_key]
 
 
@@ -173,8 +181,10 @@ def _offload_device() -> torch.device:
     return comfy.model_management.unet_offload_device()
 
 
-def _patcher(model: nn.Module) -> comfy.model_patcher.ModelPatcher:
-    return comfy.model_patcher.ModelPatcher(model, comfy.model_management.get_torch_device(), _offload_device())
+def _patcher(build: Callable[[], nn.Module]) -> comfy.model_patcher.ModelPatcher:
+    patcher = comfy.model_patcher.ModelPatcher(build(), comfy.model_management.get_torch_device(), _offload_device())
+    patcher.cached_patcher_init = _patcher, (build,)  # by which a host that works on several GPUs makes another one
+    return patcher
 
 
 def _dtypes(tensors: StateDict):

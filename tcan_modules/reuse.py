@@ -65,7 +65,7 @@ class Run:
         """Keep a call's features: the latest window's on the device, those of the windows before it in the host's memory."""
         if call is None:
             return
-        for other, before in self._features.items():
+        for other, before in list(self._features.items()):  # on several GPUs another thread may add its own
             self._features[other] = before.to(comfy.model_management.intermediate_device())
         self._features[call] = features.clone()
 

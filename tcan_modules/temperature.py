@@ -66,11 +66,13 @@ class TemperatureMaps:
         window = tuple(indices)
         key = (window, height, width)
         if key not in self._grids:
-            if self._latest is None or self._latest[0] != window:
-                self._latest = (window, torch.from_numpy(self.image(window)))
-            self._grids[key] = resize_to_grid(self._latest[1], height, width)
+            latest = self._latest  # a host on several GPUs asks from several threads
+            if latest is None or latest[0] != window:
+                latest = self._latest = window, torch.from_numpy(self.image(window))
+            grid = self._grids[key] = resize_to_grid(latest[1], height, width)
             if len(self._grids) > self.KEPT_GRIDS:
                 self._grids.popitem(last=False)
+            return grid
         return self._grids[key]
 
     def grids(

@@ -196,7 +196,8 @@ def test_memory_is_given_back(reference):
     """Features and residuals of a run are gone when it ends."""
     model, net = reference.apply(), reference.control_net()
     run(reference, model, net)
-    assert not model.get_attachment("tcan").kept.texts
+    (parts,) = model.get_attachment("tcan").parts.values()
+    assert not parts.kept.texts
     assert not net.video.residuals
 
 

@@ -60,7 +60,7 @@ def test_residuals_for_later_windows_rest_beside_the_latents(reference, monkeypa
     places = []
 
     def look(*_, **__):
-        residuals = [found for frames in kept.values() for found in frames.values()]
+        residuals = [found for prompts in kept.values() for frames in prompts.values() for found in frames.values()]
         places.extend(tensor.device.type for found in residuals for levels in found.values() for tensor in levels)
         raise Seen
 
