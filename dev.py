@@ -197,7 +197,19 @@ def fit_to_host(host: Path) -> None:
     wanted = [line for line in requirement_lines(host / "requirements.txt") if package(line) not in TORCH_PACKAGES]
     pip(*(line for line in wanted if package(line) not in alone))
     pip("--no-deps", "-r", REQUIREMENTS / "host-nodeps.txt", *(line for line in wanted if package(line) in alone))
+    if "torchaudio" in {package(line) for line in requirement_lines(host / "requirements.txt")}:
+        install_torchaudio()
     check_host(host)
+
+
+def install_torchaudio() -> None:
+    """Newer hosts do not start without it. Beside a torch that was built elsewhere its Python part imports alone, which is enough."""
+    pip("--no-deps", "torchaudio")
+    try:
+        check("import torchaudio")
+    except Problem:
+        for compiled in (SITE_PACKAGES / "torchaudio" / "lib").glob("*torchaudio*"):
+            compiled.unlink()
 
 
 # pip

@@ -23,7 +23,8 @@ class SpatialTransformers:
     def __init__(self, network: nn.Module):
         self.cond: int | None = None  # of the batch's conds the one whose rows are under way; None: all of them
         self._conds = 1
-        self._shared: tuple[torch.Tensor | None, bool] = None, False  # a context, and whether the rows of a cond have it in common
+        # a context, and whether the rows of each cond have it in common
+        self._shared: tuple[torch.Tensor | None, bool] = None, False
         self._text: torch.Tensor | None = None  # of the rows under way, where it is shared
         self._layers: dict[nn.Module, functools.partial] = {}
         for layer in network.modules():
@@ -47,7 +48,11 @@ class SpatialTransformers:
             yield
 
     def _transformer(
-        self, layer: SpatialTransformer, x: torch.Tensor, context: torch.Tensor | None = None, transformer_options: dict | None = None
+        self,
+        layer: SpatialTransformer,
+        x: torch.Tensor,
+        context: torch.Tensor | None = None,
+        transformer_options: dict | None = None,
     ) -> torch.Tensor:
         """The host's layer on ``x [conds * frames, channels, height, width]``, ``context [conds * frames, tokens, channels]``."""
         options = {} if transformer_options is None else transformer_options
@@ -67,7 +72,10 @@ class SpatialTransformers:
 
     def _on(self, layer, x, context, options: dict, is_shared: bool, cond: int | None) -> torch.Tensor:
         self.cond, self._text = cond, context if is_shared else None
-        return type(layer).forward(layer, x, context, options)
+        try:
+            return type(layer).forward(layer, x, context, options)
+        finally:
+            self.cond = self._text = None
 
     def _is_shared(self, context: torch.Tensor | None) -> bool:
         """Whether all rows of each cond have the same text."""

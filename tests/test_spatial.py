@@ -119,10 +119,10 @@ def test_replaced_attention_sees_the_whole_batch(reference, a_row_at_a_time):
     assert error(patched, sample(reference)) <= 1e-5
 
 
-def test_a_layer_that_others_have_changed_stays_so(reference, a_row_at_a_time):
-    """Its own forward is called with all rows, and is still there afterwards."""
-    network = reference.tcan.unet.model.diffusion_model
-    layer = network.input_blocks[1][1]
+@pytest.mark.parametrize("side, block", [("input", 1), ("output", -1)])
+def test_a_layer_that_others_have_changed_stays_so(reference, a_row_at_a_time, side, block):
+    """Its own forward is called with all rows, also where they meet the kept tokens, and is still there afterwards."""
+    layer = getattr(reference.tcan.unet.model.diffusion_model, f"{side}_blocks")[block][1]
     rows = []
 
     def theirs(x, *args, **kwargs):
