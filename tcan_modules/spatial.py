@@ -6,6 +6,7 @@ cond: their queries attend to one row of keys and values, which the host would m
 """
 
 import functools
+import math
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -61,6 +62,7 @@ class SpatialTransformers:
         length = piece_length(x[0])
         if length >= x.shape[0] or torch.compiler.is_compiling() or _sees_rows(options):
             return self._on(layer, x, context, options, is_shared, None)
+        length = math.ceil(rows / math.ceil(rows / length))  # pieces of about one size
         out = []
         for cond in range(self._conds):
             own = _options_of(options, cond)
