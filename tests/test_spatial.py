@@ -5,7 +5,7 @@ import torch
 
 from tests.reference_set import Reference, error
 
-FRAMES = 4
+FRAMES, SIZE = 4, 16
 
 
 @pytest.fixture(scope="module")
@@ -13,9 +13,15 @@ def reference(host) -> Reference:
     return Reference(host)
 
 
+def take_few_rows(reference: Reference, monkeypatch) -> None:
+    """One frame of the largest layers at a time, and two of those half as large."""
+    widened = 8 * reference.tcan.unet.model.diffusion_model.model_channels * SIZE**2 * 4
+    monkeypatch.setattr(reference.host.pack_module("tcan_modules.pieces"), "LARGEST_ON_CPU", widened)
+
+
 @pytest.fixture
-def a_row_at_a_time(host, monkeypatch) -> None:
-    monkeypatch.setattr(host.pack_module("tcan_modules.pieces"), "LARGEST_ON_CPU", 1)
+def few_rows_at_a_time(reference, monkeypatch) -> None:
+    take_few_rows(reference, monkeypatch)
 
 
 def sample(reference: Reference, *patches, prompts=None, **options) -> torch.Tensor:
@@ -27,7 +33,7 @@ def sample(reference: Reference, *patches, prompts=None, **options) -> torch.Ten
     model.model_options["transformer_options"].update(options)
     if prompts is None:
         prompts = reference.conditioning(reference.control_net(), poses)
-    return reference.sample(model, prompts, FRAMES)
+    return reference.sample(model, prompts, FRAMES, SIZE)
 
 
 class Texts:
@@ -54,7 +60,7 @@ def test_a_text_once(reference, monkeypatch):
     assert set(texts.rows) == {1, 2}
 
 
-def test_each_frames_own_prompt(reference, monkeypatch, a_row_at_a_time):
+def test_each_frames_own_prompt(reference, monkeypatch, few_rows_at_a_time):
     """Where frames differ each has its own text, also in pieces; where they happen to be alike it is the one prompt's video."""
     poses = reference.poses[:FRAMES]
 
@@ -86,14 +92,14 @@ def test_a_row_is_of_one_cond(reference, monkeypatch):
         return attention(*args, transformer_options=transformer_options, **kwargs)
 
     whole = sample(reference)
-    monkeypatch.setattr(reference.host.pack_module("tcan_modules.pieces"), "LARGEST_ON_CPU", 1)
+    take_few_rows(reference, monkeypatch)
     pieces = sample(reference, optimized_attention_override=watch)
     assert error(pieces, whole) <= 1e-5
     assert {((0,), 1), ((1,), 1)} <= set(seen) <= {((0,), 1), ((1,), 1), ((1, 0), 2)}
 
 
 @pytest.mark.parametrize("name", ["attn1_patch", "attn1_output_patch", "attn2_patch", "attn2_output_patch", "middle_patch"])
-def test_patches_of_others_see_the_whole_batch(reference, a_row_at_a_time, name):
+def test_patches_of_others_see_the_whole_batch(reference, few_rows_at_a_time, name):
     rows = []
 
     def patch(x, *rest):
@@ -105,7 +111,7 @@ def test_patches_of_others_see_the_whole_batch(reference, a_row_at_a_time, name)
     assert error(patched, sample(reference)) <= 1e-5
 
 
-def test_replaced_attention_sees_the_whole_batch(reference, a_row_at_a_time):
+def test_replaced_attention_sees_the_whole_batch(reference, few_rows_at_a_time):
     rows = []
 
     def replacement(query, key, value, options):
@@ -120,7 +126,7 @@ def test_replaced_attention_sees_the_whole_batch(reference, a_row_at_a_time):
 
 
 @pytest.mark.parametrize("side, block", [("input", 1), ("output", -1)])
-def test_a_layer_that_others_have_changed_stays_so(reference, a_row_at_a_time, side, block):
+def test_a_layer_that_others_have_changed_stays_so(reference, few_rows_at_a_time, side, block):
     """Its own forward is called with all rows, also where they meet the kept tokens, and is still there afterwards."""
     layer = getattr(reference.tcan.unet.model.diffusion_model, f"{side}_blocks")[block][1]
     rows = []
