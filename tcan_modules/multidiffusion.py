@@ -17,16 +17,16 @@ from .windows import lay_windows, shuffled_repeats
 
 KEY = "tcan_windows"
 AT_ONCE = "tcan_windows_at_once"  # in a model's options: how many windows go into one call (`speed`)
-_TOTAL = "total_frames"  # what newer hosts want to know of a window beside its indices
-if _TOTAL not in inspect.signature(comfy.context_windows.IndexListContextWindow).parameters:
-    _TOTAL = ""
+# newer hosts want to know of a window how long the video is
+_WANTS_TOTAL = "total_frames" in inspect.signature(comfy.context_windows.IndexListContextWindow).parameters
 
 
 class JoinedWindow(comfy.context_windows.IndexListContextWindow):
     """Windows of one length that are evaluated in one call; a frame may be in several of them."""
 
     def __init__(self, windows: list[list[int]], frames: int):
-        super().__init__([frame for window in windows for frame in window], dim=0, **{_TOTAL: frames} if _TOTAL else {})
+        total = {"total_frames": frames} if _WANTS_TOTAL else {}
+        super().__init__([frame for window in windows for frame in window], dim=0, **total)
         self.windows = windows
 
     def add_window(self, full: torch.Tensor, to_add: torch.Tensor) -> torch.Tensor:

@@ -40,7 +40,7 @@ class SpatialTransformers:
     def around(self, conds: int) -> Iterator[None]:
         """For one call with so many conds in the batch; layers that somebody else has changed stay as they are."""
         with ExitStack() as undo:
-            for name in ("_conds", "_shared", "_text", "cond"):
+            for name in ("_conds", "_shared"):
                 undo.callback(setattr, self, name, getattr(self, name))
             self._conds = conds
             for layer, ours in self._layers.items():

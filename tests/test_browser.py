@@ -55,7 +55,10 @@ def test_a_workflow_opens_as_it_is_in_the_file(page, name):
         assert inputs == entry["inputs"]
     kept = {node["id"]: node.get("widgets_values", []) for node in page.graph()["nodes"]}
     in_file = {node["id"]: node["widgets_values"] for node in load(name)["nodes"]}
-    assert {node: values[: len(in_file[node])] for node, values in kept.items()} == in_file
+    assert kept.keys() == in_file.keys()
+    for node, values in in_file.items():
+        is_stock = not twin.get(str(node), {"class_type": "TCAN"})["class_type"].startswith("TCAN")
+        assert (kept[node][: len(values)] if is_stock else kept[node]) == values
 
 
 def test_the_run_button_makes_a_video_that_the_page_shows(page):
