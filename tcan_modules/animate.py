@@ -2,26 +2,24 @@
 
 import functools
 from contextlib import ExitStack
-from types import SimpleNamespace
 
-import comfy.model_sampling
 import torch
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import CallbacksMP, WrappersMP
 from torch import nn
 
-from . import injection
+from . import injection, noise_schedule
 from .appa import add_appa
 from .appearance import Appearance, AppearanceUNet, Block, Features, meeting_blocks
 from .host_models import TCANModels, TemporalLayers, block_channels
+from .log import log
 from .reuse import run_of
 from .spatial import SpatialTransformers
 from .temperature import TemperatureMaps
 from .windows import windows_of_call
 
 KEY = "tcan"
-LINEAR_BETAS = {"beta_schedule": "sqrt_linear", "linear_start": 0.00085, "linear_end": 0.012}  # diffusers' "linear"
 
 
 def animate(
@@ -56,8 +54,7 @@ def animate(
         _check_appearance(network, tcan.appearance.model)
         companions.append(tcan.appearance)
     add_appa(patched, tcan.checkpoint, appa_strength)
-    if linear_betas:
-        patched.add_object_patch("model_sampling", _linear_betas(patched))
+    _patch_schedule(patched, linear_betas)
 
     wrapper = _Animation(companions, appearance, appearance_strength, ptm)
     patched.set_additional_models(KEY, companions)
@@ -315,11 +312,15 @@ def _check_appearance(network: UNetModel, encoder: AppearanceUNet) -> None:
         )
 
 
-def _linear_betas(model: ModelPatcher) -> comfy.model_sampling.ModelSamplingDiscrete:
-    sampling = model.get_model_object("model_sampling")
-    if not isinstance(sampling, comfy.model_sampling.ModelSamplingDiscrete):
-        raise ValueError(
-            "This model has no discrete noise schedule that beta_schedule could replace: choose 'scaled_linear', which leaves the"
-            " model's own schedule alone."
-        )
-    return type(sampling)(SimpleNamespace(sampling_settings=LINEAR_BETAS))
+def _patch_schedule(model: ModelPatcher, linear_betas: bool) -> None:
+    """TCAN's betas, or the schedule that another node gave the model, in a form that dynamic VRAM leaves alone."""
+    schedule, is_patched = model.get_model_object("model_sampling"), "model_sampling" in model.object_patches
+    if linear_betas:
+        model.add_object_patch("model_sampling", noise_schedule.linear_betas(schedule))
+        if is_patched:
+            log.warning(
+                "APPA Apply replaces the betas of the noise schedule that an earlier node gave this model by TCAN's; its kind of"
+                " prediction and zero terminal SNR stay. Choose beta_schedule 'scaled_linear' to keep it whole"
+            )
+    elif is_patched:
+        model.add_object_patch("model_sampling", noise_schedule.without_buffers(schedule))
