@@ -9,7 +9,7 @@ from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import CallbacksMP, WrappersMP
 from torch import nn
 
-from . import injection, noise_schedule
+from . import injection, noise_schedule, whole_video
 from .appa import add_appa
 from .appearance import Appearance, AppearanceUNet, Block, Features, meeting_blocks
 from .host_models import TCANModels, TemporalLayers, block_channels
@@ -62,6 +62,7 @@ def animate(
     patched.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, wrapper.check)
     patched.add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, wrapper)
     patched.add_callback_with_key(CallbacksMP.ON_CLEANUP, KEY, wrapper.forget)
+    whole_video.hand_on(patched)
     return patched
 
 

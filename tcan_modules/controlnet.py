@@ -4,30 +4,25 @@ It runs over the whole video in windows of its own, without overlap, once for ea
 of the UNet, and both rows of guidance, take each frame's residuals from there.
 """
 
-import copy
 import math
 from collections.abc import Sequence
 from contextlib import ExitStack
 
 import comfy.cldm.cldm
 import comfy.controlnet
-import comfy.hooks
 import comfy.model_management
 import comfy.utils
 import torch
 from comfy.model_patcher import ModelPatcher
-from comfy.patcher_extension import WrappersMP
 
 from . import injection
 from .host_models import TCANModels, block_channels
 from .kept_hint import KeptHint
-from .multidiffusion import MultiDiffusionHandler
+from .log import log
 from .reuse import outer_control_net, run_of
 from .spatial import SpatialTransformers
-from .windows import open_windows, window_frames, windows_of_call
-
-Residuals = dict[str, list[torch.Tensor]]
-HOOK = "tcan_control"
+from .whole_video import Residuals, WholeVideo, video_of
+from .windows import open_windows, video_length, window_frames, windows_of_call
 
 
 def temporal_control_net(
@@ -55,50 +50,6 @@ def temporal_control_net(
     return TemporalControlNet(base, layers, temporal_strength)
 
 
-class WholeVideo:
-    """The whole video's noisy latents during one noise prediction.
-
-    A ControlNet is called with the frames of the UNet's window alone. The host lets a ControlNet bring wrappers along
-    (``extra_hooks``); this one surrounds each noise prediction and sees all of it.
-    """
-
-    def __init__(self):
-        self.latents: torch.Tensor | None = None  # [frames, 4, height, width]
-        self.positive: list[dict] = []
-        self.window_length: int | None = None
-        self.schedule: list[list[int]] = []  # frames of the UNet's calls, where they are known
-        self.entries = 0  # conds of the positive and the negative
-        self.prompts: dict[object, dict] = {}  # those of the positive that this ControlNet steers, by their uuids
-        # on a device, for a prompt and all blocks of the UNet or its outer ones alone (`reuse`), of each frame; [channels, height, width]
-        self.residuals: dict[torch.device, dict[tuple[int, bool], dict[int, Residuals]]] = {}
-
-    def __call__(self, executor, x, timestep, model_options=None, seed=None):
-        options = model_options if model_options is not None else {}
-        self.latents = x
-        conds = getattr(executor.class_obj, "conds", {})
-        self.positive = conds.get("positive") or []
-        self.entries = sum(len(entries or []) for entries in conds.values())
-        handler = options.get("context_handler")
-        self.window_length = getattr(handler, "context_length", None)
-        is_ours = isinstance(handler, MultiDiffusionHandler)
-        self.schedule = [call.index_list for call in handler.calls(x.shape[0], options)] if is_ours else []
-        self.residuals.clear()
-        try:
-            return executor(x, timestep, options, seed)
-        finally:
-            self.latents, self.positive, self.prompts = None, [], {}
-            self.residuals.clear()
-
-    def hooks_beside(self, others: comfy.hooks.HookGroup | None) -> comfy.hooks.HookGroup:
-        """The hook that brings this wrapper along, and those that somebody else gave the ControlNet."""
-        group = comfy.hooks.HookGroup()
-        hook = comfy.hooks.TransformerOptionsHook({"wrappers": {WrappersMP.PREDICT_NOISE: {HOOK: [self]}}})
-        hook.hook_id = HOOK
-        for each in [hook, *(other for other in (others.hooks if others is not None else []) if other.hook_id != HOOK)]:
-            group.add(each)
-        return group
-
-
 class TemporalControlNet(comfy.controlnet.ControlNet):
     """A ControlNet of the host that sees the conditional text alone and serves both rows of guidance with the same residuals."""
 
@@ -116,21 +67,19 @@ class TemporalControlNet(comfy.controlnet.ControlNet):
         self._transformers = SpatialTransformers(self.control_model)
         self._kept_hint = KeptHint()
         base.copy_to(self)
-        self.video = WholeVideo()
-        self.extra_hooks = self.video.hooks_beside(self.extra_hooks)
+        self._application = object()  # of this Apply ControlNet node; the same on every device
+        self._was_told = False
 
     def copy(self) -> "TemporalControlNet":
         return TemporalControlNet(self, self.layers, self.temporal_strength)
 
     def deepclone_multigpu(self, load_device: torch.device, autoregister: bool = False) -> "TemporalControlNet":
-        """Where the host works on several GPUs: networks of its own on another one, for the same video."""
-        base = comfy.controlnet.ControlNet(
-            copy.deepcopy(self.control_model), load_device=load_device, manual_cast_dtype=self.manual_cast_dtype
-        )
-        self.copy_to(base)
+        """Where the host works on several GPUs: networks of its own on another one."""
+        base = super().deepclone_multigpu(load_device)
+        base.load_device = load_device
         layers = None if self.layers is None else self.layers.deepclone_multigpu(new_load_device=load_device)
         twin = TemporalControlNet(base, layers, self.temporal_strength)
-        twin.video, twin.extra_hooks = self.video, self.extra_hooks
+        twin._application = self._application
         if autoregister:
             self.multigpu_clones[load_device] = twin
         return twin
@@ -151,13 +100,12 @@ class TemporalControlNet(comfy.controlnet.ControlNet):
     def get_models(self) -> list[ModelPatcher]:
         return super().get_models() + ([self.layers] if self.layers is not None else [])
 
-    @property
-    def _residuals(self) -> dict[tuple[int, bool], dict[int, Residuals]]:
-        return self.video.residuals.setdefault(self.load_device, {})
+    def pre_run(self, model, percent_to_timestep_function) -> None:
+        super().pre_run(model, percent_to_timestep_function)
+        self._was_told = False
 
     def cleanup(self) -> None:
         super().cleanup()
-        self.video.residuals.clear()
         self._kept_hint.forget()
 
     def get_control(self, x_noisy, t, cond, batched_number, transformer_options):
@@ -169,18 +117,27 @@ class TemporalControlNet(comfy.controlnet.ControlNet):
             return previous
         frames = x_noisy.shape[0] // batched_number
         indices = window_frames(transformer_options, frames)
-        prompts = self._prompts(transformer_options, batched_number)
+        video = video_of(transformer_options)
+        if video is None:
+            self._warn_of_windows(transformer_options)
+        total = video_length(transformer_options, frames) if video is None else video.latents.shape[0]
+        self._check_hints(indices, total)
+        prompts = self._prompts(video, transformer_options, batched_number)
         run = run_of(transformer_options)
         outer_only = run is not None and run.is_between(x_noisy, transformer_options)
-        if self._is_of_video(x_noisy[:frames], indices):
-            once = {id(prompt): self._from_whole_video(indices, t[:1], prompt, outer_only, x_noisy.device) for prompt in prompts}
+        if video is not None and _is_of_video(video, x_noisy[:frames], indices):
+            once = {
+                id(prompt): self._from_whole_video(video, indices, t[:1], prompt, outer_only, x_noisy.device)
+                for prompt in prompts
+            }
             rows = [once[id(prompt)] for prompt in prompts]
-            if batched_number == self.video.entries:  # or else the host asks again, for the other row of guidance
-                self._let_rest(indices)
+            # or else the host asks again, for the other row of guidance
+            if batched_number == video.entries and list(indices) in video.schedule:
+                video.cache_of(self).rest(video.asked_later(indices))
         else:
             windows = windows_of_call(transformer_options, frames)
             alone = self._text_of_batch(cond, frames, transformer_options) if None in prompts else None
-            rows = self._of_parts(x_noisy.chunk(batched_number), prompts, alone, windows, t[:1], outer_only)
+            rows = self._of_parts(x_noisy.chunk(batched_number), prompts, alone, windows, t[:1], outer_only, total)
         # copies, because the host multiplies them by the strength in place
         residuals = {
             key: [torch.stack(level) for level in zip(*(frame[key] for row in rows for frame in row), strict=True)]
@@ -189,9 +146,16 @@ class TemporalControlNet(comfy.controlnet.ControlNet):
         return self.control_merge(residuals, previous, output_dtype=None)
 
     def _of_parts(
-        self, parts, prompts, alone: torch.Tensor | None, windows: list[Sequence[int]], sigma: torch.Tensor, outer_only: bool
+        self,
+        parts: Sequence[torch.Tensor],
+        prompts: list[dict | None],
+        alone: torch.Tensor | None,
+        windows: list[Sequence[int]],
+        sigma: torch.Tensor,
+        outer_only: bool,
+        total: int | None,
     ) -> list[list[Residuals]]:
-        """Residuals outside of a sampling run, for an area of the picture, for latents that a node made up: they are all there is.
+        """Residuals where no video is known, for an area of the picture, for latents that a node made up: they are all there is.
 
         Each part of a batch by itself, and once where parts are alike. ``alone`` is the text of parts without a prompt.
         """
@@ -201,55 +165,30 @@ class TemporalControlNet(comfy.controlnet.ControlNet):
             found = same[0] if same else []
             if not same:
                 for window, chunk in zip(windows, latents.chunk(len(windows)), strict=True):
-                    text = alone if prompt is None else self._text(prompt, window)
+                    text = alone if prompt is None else _text_of_frames(prompt, window, total)
                     found += _by_frame(self._run(chunk, window, sigma, text, outer_only))
             known.append((latents, prompt, found))
             rows.append(found)
         return rows
 
-    def _is_of_video(self, latents: torch.Tensor, indices: Sequence[int]) -> bool:
-        """Whether these are frames of the video whose noise is being predicted."""
-        video = self.video.latents
-        if video is None or video.shape[1:] != latents.shape[1:] or max(indices) >= video.shape[0]:
-            return False
-        return torch.equal(video[list(indices)].to(latents.device), latents)
-
     def _from_whole_video(
-        self, indices: Sequence[int], sigma: torch.Tensor, prompt: dict, outer_only: bool, device: torch.device
+        self, video: WholeVideo, indices: Sequence[int], sigma: torch.Tensor, prompt: dict, outer_only: bool, device: torch.device
     ) -> list[Residuals]:
         """Residuals of each of some frames, from this net's own windows over the whole video."""
-        video, kept = self.video, self._residuals.setdefault((id(prompt), outer_only), {})
+        kind, cache = (id(prompt), outer_only), video.cache_of(self)
         total = video.latents.shape[0]
-        self._check_hints(total)
         wanted, touched, end = set(indices), set(), 0
         for window in open_windows(total, min(video.window_length or len(indices), total), 0):
             own = range(end, window[-1] + 1)  # the last window is moved back over frames of the one before it
             end = own.stop
             if not wanted.isdisjoint(own):
                 touched.update(own)
-                if not wanted.intersection(own) <= kept.keys():
-                    text = self._text(prompt, window)
+                if cache.lacks(kind, wanted.intersection(own)):
+                    text = _text_of_frames(prompt, window, total)
                     found = _by_frame(self._run(video.latents[window].to(device), window, sigma, text, outer_only))
-                    kept.update(zip(own, found[-len(own) :], strict=True))
-        later = self._asked_later(indices)
-        for frame in kept.keys() - touched - later:
-            del kept[frame]
-        return [_moved(kept[frame], device) for frame in indices]
-
-    def _let_rest(self, indices: Sequence[int]) -> None:
-        """Keep only what the windows to come will ask for, and where latents rest: the UNet's peak is the same for any video."""
-        later, place = self._asked_later(indices), comfy.model_management.intermediate_device()
-        if list(indices) in self.video.schedule:
-            for kept in self._residuals.values():
-                for frame in kept.keys() - later:
-                    del kept[frame]
-                for frame, found in kept.items():
-                    kept[frame] = _moved(found, place)
-
-    def _asked_later(self, indices: Sequence[int]) -> set[int]:
-        """Frames that windows after this one will ask for, as far as the windows are known."""
-        schedule, window = self.video.schedule, list(indices)
-        return set().union(*schedule[schedule.index(window) + 1 :]) if window in schedule else set()
+                    cache.put(kind, dict(zip(own, found[-len(own) :], strict=True)))
+        cache.keep(kind, touched | video.asked_later(indices))
+        return cache.take(kind, indices, device)
 
     def _run(
         self, latents: torch.Tensor, indices: Sequence[int], sigma: torch.Tensor, text: torch.Tensor, outer_only: bool
@@ -284,23 +223,34 @@ class TemporalControlNet(comfy.controlnet.ControlNet):
             chosen = comfy.utils.common_upscale(chosen, width, height, self.upscale_algorithm, "center")
         return self.preprocess_image(chosen).expand(latents.shape[0], -1, -1, -1)
 
-    def _check_hints(self, frames: int) -> None:
-        if self.cond_hint_original.shape[0] not in (1, frames):
+    def _check_hints(self, indices: Sequence[int], frames: int | None) -> None:
+        """Raise where there is not one pose image for each frame; None: the number of frames is not known."""
+        poses = self.cond_hint_original.shape[0]
+        wanted = max(poses, *(index + 1 for index in indices)) if frames is None else frames
+        if poses not in (1, wanted):
             raise ValueError(
-                f"Apply ControlNet was given {self.cond_hint_original.shape[0]} pose images, but {frames} latents are sampled: give"
-                " it one pose image for each latent."
+                f"Apply ControlNet was given {poses} pose images, but {wanted} latents are sampled: give it one pose image for each"
+                " latent."
             )
 
-    def _prompts(self, transformer_options: dict, batched_number: int) -> list[dict | None]:
+    def _warn_of_windows(self, transformer_options: dict) -> None:
+        if transformer_options.get("uuids") and not self._was_told:
+            self._was_told = True
+            log.warning(
+                "Temporal ControlNet sees only the frames that are sampled at once: the model went neither through APPA Apply nor"
+                " through MultiDiffusion Windows, which show it the whole video"
+            )
+
+    def _prompts(self, video: WholeVideo | None, transformer_options: dict, batched_number: int) -> list[dict | None]:
         """For each cond of a batch the positive prompt whose text it takes: its own, and the first one for a negative.
 
-        None for each outside of a sampling run.
+        None for each where no video is known.
         """
-        if self.video.latents is None:
+        if video is None:
             return [None] * batched_number
-        prompts = self.video.prompts = self.video.prompts or {
+        prompts = {
             entry.get("uuid"): entry
-            for entry in self.video.positive
+            for entry in video.positive
             if self._is_in(entry.get("control")) and _text_of(entry) is not None
         }
         if not prompts:
@@ -310,13 +260,8 @@ class TemporalControlNet(comfy.controlnet.ControlNet):
         first = next(iter(prompts.values()))
         return [prompts.get(uuid, first) for uuid in transformer_options.get("uuids") or [None] * batched_number]
 
-    def _text(self, prompt: dict, indices: Sequence[int]) -> torch.Tensor:
-        """A prompt's text, ``[1 or frames, tokens, channels]``; a prompt for each frame follows the window."""
-        text = _text_of(prompt)
-        return text[list(indices)] if text.shape[0] == self.video.latents.shape[0] > 1 else text[:1]
-
     def _is_in(self, control) -> bool:
-        while control is not None and getattr(control, "video", None) is not self.video:
+        while control is not None and getattr(control, "_application", None) is not self._application:
             control = control.previous_controlnet
         return control is not None
 
@@ -334,8 +279,17 @@ def _text_of(prompt: dict) -> torch.Tensor | None:
     return found.cond if found is not None else None
 
 
-def _moved(residuals: Residuals, place: torch.device) -> Residuals:
-    return {key: [level.to(place) for level in levels] for key, levels in residuals.items()}
+def _text_of_frames(prompt: dict, indices: Sequence[int], frames: int | None) -> torch.Tensor:
+    """A prompt's text, ``[1 or frames, tokens, channels]``; a prompt for each frame of the video follows the window."""
+    text = _text_of(prompt)
+    return text[list(indices)] if text.shape[0] == frames > 1 else text[:1]
+
+
+def _is_of_video(video: WholeVideo, latents: torch.Tensor, indices: Sequence[int]) -> bool:
+    """Whether these are frames of the video whose noise is being predicted."""
+    if video.latents.shape[1:] != latents.shape[1:] or max(indices) >= video.latents.shape[0]:
+        return False
+    return torch.equal(video.latents[list(indices)].to(latents.device), latents)
 
 
 def _by_frame(residuals: Residuals) -> list[Residuals]:

@@ -13,6 +13,7 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
 
+from . import whole_video
 from .windows import lay_windows, shuffled_repeats
 
 KEY = "tcan_windows"
@@ -90,6 +91,7 @@ def in_windows(model: ModelPatcher, length: int, overlap: int, closed_loop: bool
     windowed.model_options["context_handler"] = MultiDiffusionHandler(length, overlap, closed_loop)
     windowed.remove_wrappers_with_key(WrappersMP.PREPARE_SAMPLING, KEY)
     windowed.add_wrapper_with_key(WrappersMP.PREPARE_SAMPLING, KEY, _plan_memory)
+    whole_video.hand_on(windowed)
     return windowed
 
 

@@ -56,6 +56,17 @@ def window_frames(transformer_options: dict, frames: int) -> Sequence[int]:
     return range(frames)
 
 
+def video_length(transformer_options: dict, frames: int) -> int | None:
+    """Frames of the whole video that a call of ``frames`` frames belongs to; None where its options do not say."""
+    window = transformer_options.get("context_window")
+    if window is not None:
+        return getattr(window, "total_frames", None)
+    params = transformer_options.get("ad_params") or {}
+    if params.get("sub_idxs") is not None:
+        return params.get("full_length")
+    return frames if transformer_options.get("uuids") else None  # the host names the prompts of a sampling run
+
+
 def windows_of_call(transformer_options: dict, frames: int) -> list[Sequence[int]]:
     """The same, window by window: a call may hold several, of one length and one behind the other (`multidiffusion.JoinedWindow`)."""
     indices = window_frames(transformer_options, frames)

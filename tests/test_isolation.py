@@ -1,5 +1,8 @@
 """After a run, an error or a cancel nothing of TCAN stays in the host's models; the same graph gives the same bits again."""
 
+import gc
+import weakref
+
 import pytest
 import torch
 
@@ -194,11 +197,18 @@ def test_a_lora_loaded_meanwhile_finds_every_layer(reference):
 
 def test_memory_is_given_back(reference):
     """Features and residuals of a run are gone when it ends."""
-    model, net = reference.apply(), reference.control_net()
+    model, net, videos = reference.apply(), reference.control_net(), []
+
+    def look(executor, x, t, c_concat=None, c_crossattn=None, control=None, transformer_options=None, **kwargs):
+        videos.append(weakref.ref(transformer_options["tcan_video"]))
+        return executor(x, t, c_concat, c_crossattn, control, transformer_options, **kwargs)
+
+    model.add_wrapper_with_key("apply_model", "look", look)
     run(reference, model, net)
     (parts,) = model.get_attachment("tcan").parts.values()
     assert not parts.kept.texts
-    assert not net.video.residuals
+    gc.collect()
+    assert videos and not any(video() for video in videos)
 
 
 def test_a_graph_without_tcan_is_untouched(reference):
