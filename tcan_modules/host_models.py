@@ -181,9 +181,12 @@ def _offload_device() -> torch.device:
     return comfy.model_management.unet_offload_device()
 
 
-def _patcher(build: Callable[[], nn.Module]) -> comfy.model_patcher.ModelPatcher:
-    patcher = comfy.model_patcher.ModelPatcher(build(), comfy.model_management.get_torch_device(), _offload_device())
-    patcher.cached_patcher_init = _patcher, (build,)  # by which a host that works on several GPUs makes another one
+def _patcher(build: Callable[[], nn.Module], disable_dynamic: bool = False) -> comfy.model_patcher.ModelPatcher:
+    """The kind of patcher that the host's own loaders choose; newer hosts ask for the plain one where a prompt has hooks."""
+    plain = comfy.model_patcher.ModelPatcher
+    kind = plain if disable_dynamic else getattr(comfy.model_patcher, "CoreModelPatcher", plain)
+    patcher = kind(build(), comfy.model_management.get_torch_device(), _offload_device())
+    patcher.cached_patcher_init = _patcher, (build,)  # by which the host makes another one: plain, or for another GPU
     return patcher
 
 

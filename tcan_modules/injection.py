@@ -20,6 +20,8 @@ from .frame_norm import group_norm_over_frames
 from .host_models import TemporalLayers
 
 ENTRY = "tcan_temporal"
+# newer hosts lend a weight until it is given back, so that the next one can be fetched meanwhile
+_give_back = getattr(comfy.ops, "uncast_bias_weight", None)
 
 
 @dataclass
@@ -116,8 +118,11 @@ def residual_norms(network: nn.Module) -> list[tuple[nn.Module, nn.Module]]:
 
 def _norm_over_frames(norm: nn.GroupNorm, owner: Temporal, x: torch.Tensor) -> torch.Tensor:
     """One of the host's GroupNorms over the frames of a row; its weights may rest in another memory or precision."""
-    weight, bias = comfy.ops.cast_bias_weight(norm, x)
-    return group_norm_over_frames(x, owner.call.frames, norm.num_groups, weight, bias, norm.eps)
+    weight, bias, *loan = comfy.ops.cast_bias_weight(norm, x, **({"offloadable": True} if _give_back else {}))
+    out = group_norm_over_frames(x, owner.call.frames, norm.num_groups, weight, bias, norm.eps)
+    if _give_back:
+        _give_back(norm, weight, bias, *loan)
+    return out
 
 
 def _silu_in_place(x: torch.Tensor) -> torch.Tensor:
