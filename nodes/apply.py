@@ -45,7 +45,11 @@ class TCANApply(io.ComfyNode):
                     "beta_schedule",
                     options=["linear", "scaled_linear"],
                     default="linear",
-                    tooltip="Noise schedule: 'linear' is TCAN's, 'scaled_linear' leaves the model's own (SD1.5's) alone.",
+                    tooltip=(
+                        "Noise schedule: 'linear' is TCAN's, 'scaled_linear' leaves the model's own (SD1.5's) alone. Put"
+                        " ModelSamplingDiscrete before this node: its prediction type and zsnr are kept. Behind this node it replaces"
+                        " TCAN's schedule with SD1.5's."
+                    ),
                 ),
             ],
             outputs=[io.Model.Output(display_name="model", tooltip="The model, good for every sampler.")],

@@ -14,7 +14,8 @@ class TCANTemporalControlNet(io.ComfyNode):
             category=CATEGORY,
             description=(
                 "An OpenPose ControlNet with temporal layers, so that single wrong poses do not make the video flicker. Use it with the"
-                " stock Apply ControlNet nodes, with one pose image for each frame."
+                " stock Apply ControlNet nodes, with one pose image for each frame, and with a model of APPA Apply, which shows it the"
+                " whole video."
             ),
             inputs=[
                 TCAN.Input("tcan", tooltip="The checkpoint of Load TCAN; it must have temporal layers for the ControlNet."),

@@ -126,3 +126,17 @@ def test_control_net_alone_in_windows(reference):
     assert shared
     for frame in shared:
         assert all(torch.equal(residual, seen[frame][0]) for residual in seen[frame])
+
+
+def test_a_control_net_that_sees_its_window_alone_says_so(reference, caplog):
+    """A stock model in the host's windows: poses follow the window, once a run a sentence says what is missing."""
+    poses = reference.poses[:FRAMES]
+    plain = in_the_hosts_windows(reference, reference.tcan.unet)
+    sample(reference, plain, reference.control_net())
+    assert caplog.text.count("sees only the frames that are sampled at once") == 1
+    caplog.clear()
+    sample(reference, animated(reference), reference.control_net(), steps=1)
+    sample(reference, in_our_windows(reference, reference.tcan.unet), reference.control_net(), steps=1)
+    assert "sampled at once" not in caplog.text
+    with pytest.raises(ValueError, match="9 pose images, but 6 latents"):
+        reference.sample(reference.tcan.unet, reference.conditioning(reference.control_net(), poses), 6)
