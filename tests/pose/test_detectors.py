@@ -194,14 +194,22 @@ def test_a_missing_library_says_what_to_install(detector: str, module: str, sent
     for name in ("yolox_l.onnx", "dw-ll_ucoco_384.onnx", "body_pose_model.pth", "hand_pose_model.pth", "facenet.pth"):
         (tmp_path / name).touch()
     monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.setattr("tcan_modules.pose.detectors.mediapipe_pose.PYTHON", (3, 12))
     with pytest.raises(ValueError, match=sentence):
         detect(RED, detector, 512, [tmp_path])
 
 
 def test_a_mediapipe_without_its_models_says_which_to_install(monkeypatch) -> None:
+    monkeypatch.setattr("tcan_modules.pose.detectors.mediapipe_pose.PYTHON", (3, 12))
     monkeypatch.setitem(sys.modules, "mediapipe", type(sys)("mediapipe"))
     sys.modules["mediapipe"].__version__ = "0.10.35"
     with pytest.raises(ValueError, match=r"This version of MediaPipe \(0\.10\.35\) no longer carries its pose models"):
+        detect(RED, "mediapipe", 512, [])
+
+
+def test_mediapipe_on_a_python_that_it_was_never_built_for(monkeypatch) -> None:
+    monkeypatch.setattr("tcan_modules.pose.detectors.mediapipe_pose.PYTHON", (3, 13))
+    with pytest.raises(ValueError, match=r"cannot be installed for Python 3\.13 .*choose the detector 'dwpose'"):
         detect(RED, "mediapipe", 512, [])
 
 

