@@ -5,7 +5,7 @@ import inspect
 import pytest
 import torch
 
-from tests import animatediff_evolved
+from tests.other_packs import animatediff_evolved
 from tests.reference_set import Reference, error
 
 FRAMES, LENGTH, OVERLAP = 9, 4, 1

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from tests import animatediff_evolved
 from tests.host_nodes import Fed
+from tests.other_packs import animatediff_evolved
 from tests.reference_set import error
 
 pytestmark = animatediff_evolved.needed

@@ -9,9 +9,9 @@ from safetensors.torch import save_file
 from tcan_modules.checkpoint import Checkpoint, Part, pack
 from tcan_modules.naming import Architecture
 from tcan_modules.training.networks import cut_tail, new_unet
-from tests import animatediff_evolved
 from tests.chaining.scene import FRAMES, Scene
 from tests.host import Host
+from tests.other_packs import animatediff_evolved
 from tests.reference_set import LatentVAE, Models, error
 from tests.wide_models import motion_module
 
