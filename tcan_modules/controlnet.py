@@ -50,6 +50,16 @@ def temporal_control_net(
     return TemporalControlNet(base, layers, temporal_strength)
 
 
+def _refused(what: str):
+    def refuse(_self, *_):
+        raise ValueError(
+            f"Temporal ControlNet cannot use the {what} of Apply Advanced ControlNet: leave that input open (its strength, start_percent"
+            " and end_percent work), or use the ControlNet without Temporal ControlNet."
+        )
+
+    return refuse
+
+
 class TemporalControlNet(comfy.controlnet.ControlNet):
     """A ControlNet of the host that sees the conditional text alone and serves both rows of guidance with the same residuals."""
 
@@ -57,6 +67,19 @@ class TemporalControlNet(comfy.controlnet.ControlNet):
     sub_idxs: list[int] | None = None
     full_latent_length: int | None = None
     context_length: int | None = None
+
+    # Advanced-ControlNet knows its own ControlNets by `sub_idxs`, and Apply Advanced ControlNet asks these of them
+    require_vae = allow_condhint_latents = postpone_condhint_latents_check = False
+    set_cond_hint_mask = _refused("mask")
+    set_timestep_keyframes = _refused("timestep keyframes")
+    latent_keyframe_override = property(None, _refused("latent keyframes"))
+    weights_override = property(None, _refused("weights"))
+
+    def disarm(self) -> None:
+        """Nothing to do: any Apply ControlNet node may be used."""
+
+    def verify_all_weights(self) -> None:
+        """Nothing to do: there are none."""
 
     def __init__(self, base: comfy.controlnet.ControlNet, layers: ModelPatcher | None, strength: float):
         super().__init__(None, load_device=base.load_device, manual_cast_dtype=base.manual_cast_dtype)
