@@ -27,6 +27,7 @@ REQUIREMENTS = ROOT / "requirements"
 STAMP = VENV / "stages.json"
 CONSTRAINTS = VENV / "constraints.txt"
 BUNDLED_HOST = VENV / "comfyui"
+NEWEST_PAGE = VENV / "newest-page"
 
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 SITE_PACKAGES = VENV / (
@@ -100,7 +101,7 @@ def stages(host: Path) -> list[Stage]:
         ),
         Stage(
             "installing the tools for tests and demo",
-            text["dev"] + text["dev-nodeps"] + (ROOT / "requirements.txt").read_text(encoding="utf-8"),
+            text["dev"] + text["dev-nodeps"] + text["newest-page"] + (ROOT / "requirements.txt").read_text(encoding="utf-8"),
             SITE_PACKAGES / "pytest",
             install_dev_packages,
         ),
@@ -160,7 +161,8 @@ def install_torch() -> None:
     except Problem:
         say(f"      {TORCH} cannot be had for this Python; taking the newest torch")
         pip("torch")
-    pin("torch")
+    version = "import importlib.metadata as m; print('torch==' + m.version('torch'))"
+    CONSTRAINTS.write_text(subprocess.check_output([str(PYTHON), "-c", version], text=True))
 
 
 def install_host_packages() -> None:
@@ -177,6 +179,11 @@ def install_host_packages() -> None:
 def install_dev_packages() -> None:
     pip("-r", ROOT / "requirements.txt", "-r", REQUIREMENTS / "dev.txt")
     pip("--no-deps", "-r", REQUIREMENTS / "dev-nodeps.txt")
+    shutil.rmtree(NEWEST_PAGE, ignore_errors=True)  # pip would leave what is there
+    try:
+        pip("--no-deps", "--target", NEWEST_PAGE, "-r", REQUIREMENTS / "newest-page.txt")
+    except Problem as problem:
+        say(f"      {problem}\n      Tests of ComfyUI's newest page will be skipped.")
 
 
 def install_bundled_host() -> None:
@@ -231,15 +238,6 @@ def pip(*arguments: str | Path) -> None:
     options = ["--disable-pip-version-check", "--no-input", "-c", CONSTRAINTS]
     wanted = " ".join(map(str, arguments)).replace(f"{ROOT}{os.sep}", "")
     try_out(f"pip could not install {wanted}.", "-m", "pip", "install", *options, *arguments)
-
-
-def pin(name: str) -> None:
-    """Keeps later installs from replacing a package that is installed now."""
-    version = subprocess.check_output(
-        [str(PYTHON), "-c", f"import importlib.metadata as m; print(m.version({name!r}))"], text=True
-    ).strip()
-    with CONSTRAINTS.open("a") as file:
-        file.write(f"{name}=={version}\n")
 
 
 def check(code: str, host: Path | None = None) -> None:
