@@ -188,14 +188,14 @@ def running(*flags: str, base: Path | None = None) -> Iterator[Server]:
     """A ComfyUI on a free loopback port with an empty base folder, or one of an earlier ComfyUI; stopped and, unless the folder was
     given, cleared away in the end."""
     main = Path(importlib.util.find_spec("folder_paths").origin).with_name("main.py")
-    with contextlib.nullcontext(base) if base else base_directory() as base, (base / "log.txt").open("w") as log:
+    port = _free_port()
+    with contextlib.nullcontext(base) if base else base_directory() as base, (base / f"log-{port}.txt").open("w") as log:
         if not (base / "custom_nodes" / PACK).exists():
             link_pack(base / "custom_nodes")
-        port = _free_port()
         command = [sys.executable, "-u", str(main), *FLAGS, "--whitelist-custom-nodes", PACK, "--listen", "127.0.0.1"]
         command += ["--port", str(port), "--base-directory", str(base), *flags]
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, cwd=base)
-        server = Server(base, port, process, base / "log.txt")
+        server = Server(base, port, process, Path(log.name))
         try:
             server.connect()
             yield server
