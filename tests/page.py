@@ -3,11 +3,15 @@
 with opened(server) as page:
     page.load(workflow)
     page.press_run()
+
+Old pages and new ones (seen: 1.33 to 1.58) differ in where things are, and new ones draw nodes on a canvas or, as
+"Nodes 2.0", as elements of the page. What differs is known here and nowhere else.
 """
 
 import contextlib
 import io
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +20,10 @@ from typing import Any
 from PIL import Image
 
 from tests.server import Server
+
+# ComfyUI's newest page, which dev.py puts beside the host's own, for ComfyUI's ``--front-end-root``.
+NEWEST = Path(sys.prefix) / "newest-page" / "comfyui_frontend_package" / "static"
+NODES_2 = "Comfy.VueNodes.Enabled"
 
 FLAGS = (
     "--no-sandbox",
@@ -27,17 +35,24 @@ FLAGS = (
     "--disable-sync",
     "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",  # nothing but our own server
 )
-SETTINGS = {"Comfy.TutorialCompleted": True, "Comfy.Workflow.ShowMissingModelsWarning": True, "Comfy.Locale": "en"}
+SETTINGS = {
+    "Comfy.TutorialCompleted": True,
+    "Comfy.Workflow.ShowMissingModelsWarning": True,
+    "Comfy.Locale": "en",
+    NODES_2: False,
+}
 
 EMPTY = {"nodes": [], "links": [], "groups": [], "config": {}, "extra": {}, "version": 0.4, "last_node_id": 0, "last_link_id": 0}
 
 # What the page shows when something is wrong with a graph, as a sentence for each.
 _PROBLEMS = """() => {
     const seen = element => element.getClientRects().length > 0;
-    const found = [...document.querySelectorAll(".p-dialog, .p-toast-message-error, .p-toast-message-warn")].filter(seen)
+    const toast = kind => `.p-toast-message-${kind}, [data-testid=toast][data-toast-kind^=${kind}]`;
+    const places = [".p-dialog", "[role=dialog]", "[data-testid=error-overlay]", toast("warn"), toast("error")].join();
+    const found = [...document.querySelectorAll(places)].filter(seen)
         .map(element => "the page says: " + element.innerText.slice(0, 300));
     const walk = graph => graph.nodes.forEach(node => {
-        if (node.has_errors) found.push("red: " + node.type);
+        if (node.has_errors || app.lastNodeErrors?.[node.id]) found.push("red: " + node.type);
         if (!node.subgraph && !LiteGraph.registered_node_types[node.type]) found.push("missing: " + node.type);
         if (node.subgraph) walk(node.subgraph);
     });
@@ -45,11 +60,28 @@ _PROBLEMS = """() => {
     return found;
 }"""
 
-_HELP = """async nodeId => {
-    const store = name => document.querySelector("#vue-app").__vue_app__.config.globalProperties.$pinia._s.get(name);
-    store("sidebarTab").activeSidebarTabId = "node-library";
-    store("nodeHelp").openHelp(store("nodeDef").nodeDefsByName[nodeId]);
+_ADD_ALONE = """nodeId => {
+    app.graph.clear();
+    const node = LiteGraph.createNode(nodeId), view = app.canvas.ds;
+    app.graph.add(node);
+    view.scale = 1;
+    view.offset = [500 - node.pos[0], 400 - node.pos[1]];
+    app.canvas.setDirty(true, true);
 }"""
+
+# Another page of help than before, and its pictures loaded or failed.
+_HELP_IS_OPEN = """before => {
+    const help = document.querySelector(".node-help-content");
+    return help?.querySelector("h1") && !help.querySelector(".p-progressspinner") && help.innerText !== before
+        && [...help.querySelectorAll("img")].every(image => image.complete);
+}"""
+
+# A node by its title, and the pictures in it: elements of the page in Nodes 2.0, the node's own on the canvas.
+_FIND = """
+    const node = app.graph.nodes.find(node => node.getTitle() === title);
+    const element = document.querySelector(`.lg-node[data-node-id="${node.id}"]`);
+    const pictures = element ? [...element.querySelectorAll("img")] : node.imgs ?? [];
+"""
 
 _FIT = """() => {
     const edges = [Infinity, Infinity, -Infinity, -Infinity];
@@ -72,15 +104,16 @@ def chromium() -> str | None:
 class Page:
     """The open page; `playwright` is Playwright's own, for what this does not offer."""
 
-    def __init__(self, playwright, server: Server):
+    def __init__(self, playwright, server: Server, settings: dict[str, Any]):
         self.playwright = playwright
         self.server = server
+        self.settings = SETTINGS | settings
         self.crashes: list[str] = []
         playwright.on("pageerror", lambda error: self.crashes.append(str(error)))
 
     def open(self, **settings: Any) -> None:
-        """(Re)load the page with these settings of the user."""
-        self.server.request("/api/settings", SETTINGS | settings)
+        """(Re)load the page, with these settings of the user for once."""
+        self.server.request("/api/settings", self.settings | settings)
         self.playwright.goto(self.server.url)
         self.playwright.wait_for_function("window.app?.graph && window.app.vueAppReady", timeout=120_000)
         self.playwright.wait_for_selector("[data-testid=queue-button]", timeout=60_000)
@@ -90,14 +123,19 @@ class Page:
         """Of ComfyUI's frontend."""
         return tuple(int(number) for number in self.playwright.evaluate("() => __COMFYUI_FRONTEND_VERSION__").split(".")[:3])
 
+    @property
+    def drawn_as_elements(self) -> int:
+        """The number of nodes that Nodes 2.0 draws."""
+        return self.playwright.locator(".lg-node").count()
+
     def load(self, workflow: dict) -> None:
         """As if a workflow file were dropped onto the page."""
         self.playwright.evaluate("graph => app.loadGraphData(graph)", workflow)
         self.settle()
 
-    def settle(self) -> None:
+    def settle(self, milliseconds: int = 500) -> None:
         """Wait until the page has drawn what changed."""
-        self.playwright.wait_for_timeout(500)
+        self.playwright.wait_for_timeout(milliseconds)
         self.playwright.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
     def fit(self) -> None:
@@ -134,24 +172,27 @@ class Page:
         self.playwright.keyboard.type(name, delay=20)
         self.playwright.click(f"[role=option]:has-text('{name}')")
         self.playwright.wait_for_function("name => app.graph.nodes.some(node => node.getTitle() === name)", arg=name)
+        if self.playwright.evaluate("() => app.canvas.state?.ghostNodeId != null"):  # newer pages: it hangs at the mouse
+            self.playwright.mouse.move(690, 390)
+            self.playwright.mouse.click(700, 400)
         self.settle()
 
     def shown(self, title: str) -> list[list[int]]:
         """Width and height of each picture that a node shows, once they are loaded."""
-        find = "app.graph.nodes.find(node => node.getTitle() === title)"
-        self.playwright.wait_for_function(
-            f"title => {find}.imgs?.every(image => image.complete && image.naturalWidth)", arg=title
-        )
-        return self.playwright.evaluate(f"title => {find}.imgs.map(image => [image.naturalWidth, image.naturalHeight])", title)
+        loaded = "pictures.length && pictures.every(image => image.complete && image.naturalWidth)"
+        self.playwright.wait_for_function(f"title => {{ {_FIND} return {loaded} }}", arg=title)
+        sizes = "pictures.map(image => [image.naturalWidth, image.naturalHeight])"
+        return self.playwright.evaluate(f"title => {{ {_FIND} return {sizes} }}", title)
 
     def colors(self, title: str) -> int:
         """How many colours are on the screen where a node is."""
         clip = self.playwright.evaluate(
-            """title => {
-                const node = app.graph.nodes.find(node => node.getTitle() === title), view = app.canvas.ds;
-                const corner = view.convertOffsetToCanvas(node.pos);
-                return {x: corner[0], y: corner[1], width: node.size[0] * view.scale, height: node.size[1] * view.scale};
-            }""",
+            f"""title => {{ {_FIND}
+                const view = app.canvas.ds, [x, y] = view.convertOffsetToCanvas(node.pos);
+                const {{width, height}} = element?.getBoundingClientRect()
+                    ?? {{width: node.size[0] * view.scale, height: node.size[1] * view.scale}};
+                return {{x, y, width, height}};
+            }}""",
             title,
         )
         with Image.open(io.BytesIO(self.playwright.screenshot(clip=clip))) as picture:
@@ -159,11 +200,19 @@ class Page:
 
     def help(self, node_id: str) -> tuple[str, list[int]]:
         """Open a node's help page: its headline, and the width of each picture as loaded."""
-        self.playwright.evaluate(_HELP, node_id)
-        self.playwright.wait_for_selector(".node-help-content .markdown-content h1")
-        self.playwright.wait_for_function(
-            "() => [...document.querySelectorAll('.node-help-content img')].every(image => image.complete)"
-        )
+        from playwright.sync_api import TimeoutError
+
+        self.playwright.evaluate(_ADD_ALONE, node_id)
+        self.settle(100)
+        before = self.playwright.evaluate("() => document.querySelector('.node-help-content')?.innerText")
+        info = self.playwright.locator("[data-testid=info-button]")
+        for _ in range(5):
+            self.playwright.mouse.click(560, 386)  # its title; the first click may only close what is open elsewhere
+            with contextlib.suppress(TimeoutError):
+                info.wait_for(timeout=3000)
+                break
+        info.click()
+        self.playwright.wait_for_function(_HELP_IS_OPEN, arg=before)
         title = self.playwright.inner_text(".node-help-content h1")
         return title, self.playwright.evaluate(
             "() => [...document.querySelectorAll('.node-help-content img')].map(image => image.naturalWidth)"
@@ -172,7 +221,7 @@ class Page:
     def press_run(self, seconds: float = 240) -> dict:
         """Press the Run button and wait for the end; the host's entry of the run."""
         with self.playwright.expect_response(lambda response: response.url.endswith("/api/prompt")) as sent:
-            self.playwright.click("[data-testid=queue-button] button >> nth=0")
+            self.playwright.click("[data-testid=queue-button]:is(button), [data-testid=queue-button] button >> nth=0")
         answer = sent.value.json()
         assert not answer.get("node_errors"), answer
         return self.server.ended(answer["prompt_id"], seconds)
@@ -185,8 +234,8 @@ class Page:
 
 
 @contextlib.contextmanager
-def opened(server: Server, width: int = 1600, height: int = 900) -> Iterator[Page]:
-    """The page of a running server, in a browser with an empty profile."""
+def opened(server: Server, width: int = 1600, height: int = 900, **settings: Any) -> Iterator[Page]:
+    """The page of a running server, in a browser with an empty profile, with these settings of the user."""
     from playwright.sync_api import sync_playwright
 
     with tempfile.TemporaryDirectory(prefix="tcan-browser-") as profile, sync_playwright() as driver:
@@ -195,7 +244,7 @@ def opened(server: Server, width: int = 1600, height: int = 900) -> Iterator[Pag
         )
         context.add_init_script("localStorage.setItem('vueNodesBannerDismissed', 'true')")  # an advertisement
         try:
-            page = Page(context.pages[0], server)
+            page = Page(context.pages[0], server, settings)
             page.open()
             yield page
         finally:
