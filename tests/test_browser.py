@@ -1,9 +1,15 @@
-"""In the browser, as an artist sees it: ComfyUI's real page, served by the real host."""
+"""In the browser, as an artist sees it: ComfyUI's real page, served by the real host.
 
+Three pages: the host's own, and the newest with its nodes on the canvas and as elements ("Nodes 2.0"). What both ways of drawing
+share is tested on the canvas alone.
+"""
+
+import importlib.metadata
 import importlib.util
 import io
 import json
 import re
+import sys
 
 import av
 import numpy as np
@@ -15,6 +21,7 @@ from tests import page as web
 from tests.contract import NODES
 from tests.locales import load as locale
 from tests.pictures import WORKFLOWS, load
+from tests.server import running
 from tests.test_blueprint import needs_blueprints
 from tests.test_workflows import NAMES
 
@@ -30,10 +37,41 @@ pytestmark = [
 ]
 
 
+needs_newest = pytest.mark.skipif(
+    not web.NEWEST.is_dir(), reason="the newest page is not here: dev.py could not install requirements/newest-page.txt"
+)
+HOST = pytest.param(("prepared", False), id="host")
+NEWEST = pytest.param(("newest", False), id="newest", marks=needs_newest)
+NEWEST_NODES_2 = pytest.param(("newest", True), id="newest-nodes2", marks=needs_newest)
+
+
 @pytest.fixture(scope="module")
-def page(prepared):
-    with web.opened(prepared) as page:
+def newest(prepared):
+    """A second ComfyUI with the newest page, in the same folder."""
+    flags = ("--front-end-root", str(web.NEWEST))
+    # A ComfyUI that starts or ends empties its folder of temporary files.
+    with running(*flags, "--temp-directory", str(prepared.base / "newest"), base=prepared.base) as server:
+        yield server
+
+
+@pytest.fixture(scope="module", params=[HOST, NEWEST, NEWEST_NODES_2])
+def page(request):
+    server, nodes_2 = request.param
+    with web.opened(request.getfixturevalue(server), **{web.NODES_2: nodes_2}) as page:
         yield page
+
+
+on_the_canvas = pytest.mark.parametrize("page", [HOST, NEWEST], indirect=True)
+
+
+def test_it_is_the_page_that_its_name_says(page, request):
+    server, nodes_2 = request.node.callspec.params["page"]
+    package = "comfyui_frontend_package"
+    where = [str(web.NEWEST.parents[1])] if server == "newest" else sys.path
+    (installed,) = importlib.metadata.distributions(name=package, path=where)
+    assert ".".join(map(str, page.version)) == installed.version
+    page.load(load("puppet"))
+    assert page.drawn_as_elements == (len(load("puppet")["nodes"]) if nodes_2 else 0)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -63,10 +101,12 @@ def test_a_workflow_opens_as_it_is_in_the_file(page, name):
 
 def test_the_run_button_makes_a_video_that_the_page_shows(page):
     """With the trained puppet model, as somebody who has just installed the pack."""
+    page.server.request("/free", {"free_memory": True})  # pages that share a server do not share its results
     page.load(load("puppet"))
     page.fit()
     run = page.press_run()
     assert run["status"]["status_str"] == "success", run["status"]
+    assert {event: data for event, data in run["status"]["messages"]}["execution_cached"]["nodes"] == []
     assert page.problems() == []
     video = page.playwright.wait_for_selector("video")
     page.playwright.wait_for_function("video => video.readyState > 1", arg=video)
@@ -81,6 +121,42 @@ def test_the_run_button_makes_a_video_that_the_page_shows(page):
     assert said["made_with"] == "TCAN" and said["workflow"]["nodes"]
     result, truth = frames[:, :, 256:] / np.float32(255), demo.truth(6).frames / np.float32(255)
     assert psnr(result, truth) > PSNR
+
+
+def test_what_is_wrong_is_seen(page):
+    """Each way in which a page complains, or `problems` would be empty for the wrong reason."""
+    graph = load("puppet")
+    for node in graph["nodes"]:
+        if node["type"] == "TCANVAE":
+            node["type"] = "NoSuchNode"
+    page.load(graph)
+    found = page.problems()
+    assert {"missing: NoSuchNode", "red: NoSuchNode"} < set(found)
+    assert any(said.startswith("the page says:") and "NoSuchNode" in said for said in found)
+    page.playwright.keyboard.press("Escape")
+    page.load(load("puppet"))
+    assert page.problems() == []
+    for kind in ("warn", "error"):
+        toast = f"{{severity: '{kind}', summary: '{kind} seen', life: 2000}}"
+        page.playwright.evaluate(f"() => app.extensionManager.toast.add({toast})")
+    page.settle()
+    assert {said.strip() for said in page.problems()} == {"the page says: warn seen", "the page says: error seen"}
+    page.settle(3000)
+    assert page.problems() == []
+
+
+def test_a_run_that_is_refused_is_seen(page):
+    graph = load("puppet")
+    for node in graph["nodes"]:
+        if node["type"] == "LoadImage":
+            node["widgets_values"][0] = "nothing.png"
+    page.load(graph)
+    with pytest.raises(AssertionError, match="nothing.png"):
+        page.press_run()
+    page.settle()
+    found = page.problems()
+    assert "red: LoadImage" in found and any(said.startswith("the page says:") for said in found)
+    page.playwright.keyboard.press("Escape")
 
 
 @needs_blueprints
@@ -137,13 +213,11 @@ def chinese(page):
     page.open()
 
 
-def test_help_in_chinese(chinese):
+@on_the_canvas
+def test_help_and_names_in_chinese(chinese):
     assert chinese.help("TCANApply")[0] == locale("zh")["TCANApply"]["display_name"]
-
-
-def test_names_in_chinese(chinese):
     if chinese.version < (1, 33):
-        pytest.skip("this page loses the translations of all packs (Comfy-Org/ComfyUI_frontend#6748)")
+        pytest.skip("help is Chinese; the names of all packs are not, in this page (Comfy-Org/ComfyUI_frontend#6748)")
     chinese.load(load("animate"))
     assert chinese.problems() == []
     words = locale("zh")
