@@ -5,6 +5,7 @@ ones between run only the outermost blocks of the UNet and of the Temporal Contr
 appearance features.
 """
 
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -32,14 +33,25 @@ class Run:
         self.sigmas: torch.Tensor | None = None  # of the latest full prediction
         self._calls: Counter[tuple] = Counter()  # of the model in this prediction
         self._features: dict[tuple, torch.Tensor] = {}
+        self._next_sigmas: torch.Tensor | None = None
+        self._lock = threading.Lock()
 
-    def begin_prediction(self, sigmas: torch.Tensor) -> None:
-        self.is_full = self.predictions % self.steps == 0
-        self.predictions += 1
-        self._calls.clear()
-        if self.is_full:
-            self.sigmas = sigmas
-            self._features.clear()
+    def announce(self, sigmas: torch.Tensor) -> None:
+        """A prediction may follow. The host's LazyCache can skip it: it counts once a network is asked (`begin`)."""
+        self._next_sigmas = sigmas
+
+    def begin(self) -> None:
+        """Begin the announced prediction, at the first of its calls; on several GPUs these come from several threads."""
+        with self._lock:
+            sigmas, self._next_sigmas = self._next_sigmas, None
+            if sigmas is None:
+                return
+            self.is_full = self.predictions % self.steps == 0
+            self.predictions += 1
+            self._calls.clear()
+            if self.is_full:
+                self.sigmas = sigmas
+                self._features.clear()
 
     def next_call(self, x: torch.Tensor, options: dict) -> tuple | None:
         """Which window and prompts the coming call ``x [conds * frames, 4, height, width]`` is about, and for which time in a prediction.
@@ -76,7 +88,10 @@ class Run:
 
 def run_of(options: dict) -> Run | None:
     """The run that a call of the host belongs to, where features are reused."""
-    return options.get(KEY)
+    run = options.get(KEY)
+    if run is not None:
+        run.begin()
+    return run
 
 
 class Reuse:
@@ -97,7 +112,7 @@ class Reuse:
         model_options = {} if model_options is None else model_options
         if self.run is None:
             return executor(x, timestep, model_options, seed)
-        self.run.begin_prediction(timestep[:1])
+        self.run.announce(timestep[:1])
         options = model_options.setdefault("transformer_options", {})
         options[KEY] = self.run
         try:

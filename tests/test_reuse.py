@@ -173,7 +173,8 @@ def test_guidance_that_asks_twice(reference):
     x, options = torch.zeros(2, 4, 8, 8), {"uuids": ["prompt"], "cond_or_uncond": [0]}
     seen = []
     for is_between in (False, True, False):
-        run.begin_prediction(torch.ones(1))
+        run.announce(torch.ones(1))
+        run.begin()
         for number in range(2):
             assert run.is_between(x, options) == is_between
             call = run.next_call(x, options)
