@@ -101,8 +101,18 @@ def _plan_memory(executor, model, noise_shape, *args, **kwargs):
     handler = options.get("context_handler")
     frames = noise_shape[0]
     if isinstance(handler, MultiDiffusionHandler):
+        _refuse_easycache(handler, frames, options)
         frames = min(frames, handler.context_length * options.get(AT_ONCE, 1))
     return executor(model, [frames, *noise_shape[1:]], *args, **kwargs)
+
+
+def _refuse_easycache(handler: MultiDiffusionHandler, frames: int, model_options: dict) -> None:
+    """The host's EasyCache keeps one result for a prompt, which it would take from one window and add to another."""
+    cache = model_options.get("transformer_options", {}).get("easycache")
+    if getattr(cache, "name", None) == "EasyCache" and frames > handler.context_length:
+        raise ValueError(
+            "EasyCache mixes the windows of MultiDiffusion up: use LazyCache in its place, which keeps the whole video."
+        )
 
 
 def initial_noise(
