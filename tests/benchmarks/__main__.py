@@ -1,7 +1,8 @@
 """`python dev.py python -m tests.benchmarks`: what a denoising step costs beside the host's bare networks, in one run.
 
 On a CPU the models are SD1.5 at half its width on 32x32 latents, and at a fifth where they are scaled, in float32; on a GPU they have
-SD1.5's width on 64x64 latents in float16. Times want a machine that does nothing else; counted operations and bytes do not.
+SD1.5's width on 64x64 latents in float16. ``card`` and ``long`` are tables of a GPU. Times want a machine that does nothing else;
+counted operations and bytes do not.
 """
 
 import argparse
@@ -12,44 +13,71 @@ from pathlib import Path
 
 import torch
 
-from tests.benchmarks import sections
+from tests import host as in_process
+from tests.benchmarks import card, sections
 from tests.benchmarks.arithmetic import arithmetic
-from tests.benchmarks.models import HALF, SD15, SMALL
+from tests.benchmarks.models import HALF, SD15, SMALL, TINY
 from tests.benchmarks.quality import reuse_quality
 from tests.benchmarks.scene import Scene
-from tests.host import boot
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="tests.benchmarks", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    names = ("arithmetic", *sections.SECTIONS)
-    parser.add_argument("--only", nargs="+", choices=names, default=names, help="some of the sections instead of all")
+    names = ("arithmetic", *sections.SECTIONS, *card.TABLES)
+    parser.add_argument("--only", nargs="+", choices=names, help="some of the sections instead of all")
     parser.add_argument("--repeats", type=int, default=3, help="timed runs of the large model, of which the median counts")
     parser.add_argument("--full", action="store_true", help="on a CPU too, scale the large model (an hour and more)")
     parser.add_argument(
         "--psnr", type=Path, metavar="CHECKPOINT", help="instead: what reuse costs in PSNR, with a packed puppet model"
     )
+    parser.add_argument("--bfloat16", action="store_true", help="on a GPU, in the place of float16")
+    parser.add_argument("--gigabytes", type=float, help="a GPU as small as that")
+    parser.add_argument("--rehearse", action="store_true", help="the smallest models, to try the tables themselves")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     arguments = parser.parse_args()
     on_gpu = torch.cuda.is_available()
-    host = boot(cpu=not on_gpu)
+    if on_gpu and arguments.gigabytes:
+        in_process.FLAGS += card.flags(arguments.gigabytes)
+    if on_gpu and arguments.bfloat16:
+        in_process.FLAGS += ("--bf16-unet",)  # by itself the host prefers float16
+    host = in_process.boot(cpu=not on_gpu)
     logging.getLogger().setLevel(logging.WARNING)
     sys.stdout.write(f"{torch.cuda.get_device_name() if on_gpu else f'CPU, {torch.get_num_threads()} threads'}\n")
-    figures = {}
     if arguments.psnr:
-        figures["psnr"] = reuse_quality(host, arguments.psnr)
-    else:
-        large = Scene(host, SD15, 16, 64, torch.float16) if on_gpu else Scene(host, HALF, 16, 32)
-        scaled = large if on_gpu or arguments.full else Scene(host, SMALL, 16, 16)
-        for name in arguments.only:
-            sys.stdout.write(f"\n{name}\n")
-            if name == "arithmetic":
-                figures[name] = arithmetic(host)
-            else:
-                scene = large if name == "parts" else scaled
-                figures[name] = sections.SECTIONS[name](scene, arguments.repeats if scene is large else 1)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(figures, indent=1))
+        figures = {"psnr": reuse_quality(host, arguments.psnr)}
+        _write(figures, arguments.json)
+        return
+    large, scaled = _scenes(host, on_gpu, arguments)
+    if on_gpu and arguments.gigabytes:
+        card.allow(arguments.gigabytes)
+    figures = {}
+    for name in arguments.only or [name for name in names if on_gpu or name not in card.TABLES]:
+        sys.stdout.write(f"\n{name}\n")
+        if name == "arithmetic":
+            figures[name] = arithmetic(host)
+        elif name in card.TABLES:
+            figures[name] = card.TABLES[name](scaled, arguments.repeats)
+        else:
+            scene = large if name == "parts" else scaled
+            figures[name] = sections.SECTIONS[name](scene, arguments.repeats if scene is large else 1)
+        _write(figures, arguments.json)  # whatever happens to the next one
+
+
+def _scenes(host: in_process.Host, on_gpu: bool, arguments: argparse.Namespace) -> tuple[Scene, Scene]:
+    """The model of the parts, and that of the sections with many frames."""
+    if arguments.rehearse:
+        scene = Scene(host, TINY, 4, 8)
+        return scene, scene
+    if on_gpu:
+        scene = Scene(host, SD15, 16, 64, torch.bfloat16 if arguments.bfloat16 else torch.float16)
+        return scene, scene
+    large = Scene(host, HALF, 16, 32)
+    return large, large if arguments.full else Scene(host, SMALL, 16, 16)
+
+
+def _write(figures: dict, file: Path | None) -> None:
+    if file:
+        file.write_text(json.dumps(figures, indent=1))
 
 
 if __name__ == "__main__":

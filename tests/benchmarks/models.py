@@ -3,19 +3,35 @@
 import torch
 from torch import nn
 
-from tcan_modules.checkpoint import Checkpoint, Part
+from tcan_modules.checkpoint import TITLES, Checkpoint, Part
 from tcan_modules.naming import read_architecture
 from tcan_modules.temporal import TemporalTransformer, sinusoidal_positions
 
 SD15 = (320, 640, 1280, 1280)
 HALF = (160, 320, 640, 640)
 SMALL = (64, 128, 256, 256)
+TINY = (32, 32, 64, 64)
 
 
 def random_checkpoint(
-    channels: tuple[int, ...], context: int = 768, rank: int = 16, seed: int = 0, dtype=torch.float32
+    channels: tuple[int, ...],
+    context: int = 768,
+    rank: int = 16,
+    seed: int = 0,
+    dtype: torch.dtype = torch.float32,
+    device: str | None = None,
 ) -> Checkpoint:
-    """A checkpoint with every part, of SD1.5's depth (two resnets a level, no attention in the last)."""
+    """A checkpoint with every part, of SD1.5's depth (two resnets a level, no attention in the last).
+
+    Args:
+        device: where the numbers are drawn, which a GPU does at once; the checkpoint then lies in main memory. Each device draws others.
+    """
+    if device is not None:
+        with torch.device(device):
+            made = random_checkpoint(channels, context, rank, seed, dtype)
+        for part in (getattr(made, name) for name in TITLES):
+            part.tensors = {name: tensor.cpu() for name, tensor in part.tensors.items()}
+        return made
     from diffusers import ControlNetModel, UNet2DConditionModel
 
     levels = len(channels)

@@ -20,7 +20,7 @@ class Scene:
         models = host.pack_module("tcan_modules.host_models")
         self.host = host
         self.device = comfy.model_management.get_torch_device()
-        self.tcan = models.TCANModels(random_checkpoint(channels, dtype=dtype))
+        self.tcan = models.TCANModels(random_checkpoint(channels, dtype=dtype, device=str(self.device)))
         self.text = torch.randn(2, 77, 768, generator=torch.Generator().manual_seed(0)).to(self.device)
         self._fill(frames, size)
 
