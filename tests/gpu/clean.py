@@ -1,0 +1,52 @@
+"""The stock networks of a scene are as their files made them, whatever ran before."""
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+from tests.gpu.models import FILES
+from tests.gpu.scene import Scene, error
+from tests.host_nodes import capture
+
+# The same graph in the same process; kernels may add in another order when memory is short.
+SAME = 1e-3
+
+
+class Clean:
+    """What the stock model computes by itself, and how its networks are built."""
+
+    def __init__(self, scene: Scene, models: Path):
+        self.scene, self.models = scene, models
+        self.plain = scene.run(scene.plain())
+        self.built = self._structure()
+
+    def networks(self) -> dict[str, torch.nn.Module]:
+        """The networks themselves, by the folder of their file; the loaders' results are in the executor's cache."""
+        graph = self.scene.loaders() | {"a": capture("model"), "b": capture("net")}
+        result = self.scene.host.run_graph(graph, executor=self.scene.executor)
+        return {"diffusion_models": result.value("model").model.diffusion_model, "controlnet": result.value("net").control_model}
+
+    def check(self) -> None:
+        """Another clone is loaded first: that is when the host takes out the patches of the one before."""
+        assert error(self.scene.run(self.scene.plain()), self.plain) <= SAME
+        assert self._structure() == self.built
+        for kind, network in self.networks().items():
+            filed = load_file(self.models / FILES[kind])
+            held = network.state_dict()
+            prefix = "control_model." if kind == "controlnet" else ""
+            assert {prefix + name for name in held} == filed.keys()
+            changed = [name for name, tensor in held.items() if not _equal(tensor, filed[prefix + name])]
+            assert not changed, f"{len(changed)} weights of {kind} are not those of the file: {changed[:3]}"
+
+    def _structure(self) -> list:
+        """Each module with its type and children, and whether its forward is replaced."""
+        return [
+            (kind, name, type(module), tuple(module._modules), "forward" in module.__dict__)
+            for kind, network in self.networks().items()
+            for name, module in network.named_modules()
+        ]
+
+
+def _equal(held: torch.Tensor, filed: torch.Tensor) -> bool:
+    return torch.equal(held.cpu(), filed.to(held.dtype))

@@ -1,0 +1,44 @@
+"""What lies on the card: by the host's own books, by PyTorch's allocator and by the driver."""
+
+import gc
+from typing import Any
+
+import psutil
+import torch
+
+from tests.gpu.card import Card
+
+
+def used(card: Card) -> dict[str, int]:
+    """Bytes in use: tensors, the whole device (networks of dynamic VRAM are in no tensor), and this process's main memory."""
+    gc.collect()
+    found = {"resident": psutil.Process().memory_info().rss}
+    if not card.is_rehearsal:
+        torch.cuda.synchronize()
+        free, total = torch.cuda.mem_get_info()
+        found |= {"tensors": torch.cuda.memory_allocated(), "device": total - free}
+    return found
+
+
+def look(scene) -> dict[str, Any]:
+    """The networks that the host has loaded, and the largest peak so far."""
+    import comfy.model_management as management
+
+    unet = _unet(scene)
+    loaded = [entry for entry in management.current_loaded_models if entry.model is not None]
+    found = {
+        "patcher": type(unet).__name__,
+        "weights in": str(unet.model.get_dtype()).removeprefix("torch."),
+        "networks": sum(entry.model.model_size() for entry in loaded),
+        "networks on the card": sum(entry.model.loaded_size() for entry in loaded),
+    }
+    if not scene.card.is_rehearsal:
+        found["peak of tensors"] = torch.cuda.max_memory_allocated()
+    return found
+
+
+def _unet(scene):
+    from tests.host_nodes import capture
+
+    graph = scene.loaders() | {"end": capture("model")}
+    return scene.host.run_graph(graph, executor=scene.executor).value("model")

@@ -1,0 +1,94 @@
+"""Workers side by side: they start together and compute in turn, each alone on the card."""
+
+import contextlib
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+from tests.gpu.card import Card
+from tests.scratch import ROOT
+
+START_SECONDS, RUN_SECONDS = 180, 120
+SEVERAL = 32 * 2**30  # a started host holds half a GiB of a card
+
+
+@dataclass
+class Outcome:
+    """What a worker left, or the end of what it said."""
+
+    tensors: dict[str, torch.Tensor] = field(default_factory=dict)
+    figures: dict = field(default_factory=dict)
+    failure: str = ""
+
+
+def run_workers(task: str, flags: dict[str, tuple[str, ...]], card: Card, models: Path) -> dict[str, Outcome]:
+    """A task with each of the host's flags, by name."""
+    side_by_side = not card.is_rehearsal and torch.cuda.get_device_properties(0).total_memory >= SEVERAL
+    groups = [list(flags)] if side_by_side else [[name] for name in flags]
+    found = {}
+    with tempfile.TemporaryDirectory(prefix="tcan-workers-") as folder:
+        for group in groups:
+            with contextlib.ExitStack() as stack:
+                workers = {
+                    name: stack.enter_context(_started(task, flags[name], card, models, Path(folder) / f"{number}.safetensors"))
+                    for number, name in enumerate(group)
+                }
+                for name, worker in workers.items():
+                    found[name] = worker.finish()
+    return found
+
+
+class _Worker:
+    def __init__(self, command: list[str], out: Path):
+        self.out = out
+        self.log = out.with_suffix(".log").open("w+")
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, text=True, cwd=ROOT
+        )
+        self.ready = threading.Event()
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self) -> None:
+        for line in self.process.stdout:
+            if line.strip() == "ready":
+                self.ready.set()
+        self.ready.set()  # it has ended, and nobody needs to wait
+
+    def finish(self) -> Outcome:
+        if not self.ready.wait(START_SECONDS):
+            return Outcome(failure=f"did not start within {START_SECONDS} s\n{self._said()}")
+        with contextlib.suppress(OSError):  # it may have ended
+            self.process.stdin.write("go\n")
+            self.process.stdin.flush()
+        try:
+            code = self.process.wait(RUN_SECONDS)
+        except subprocess.TimeoutExpired:
+            return Outcome(failure=f"did not end within {RUN_SECONDS} s\n{self._said()}")
+        if code:
+            return Outcome(failure=f"ended with code {code}\n{self._said()}")
+        return Outcome(load_file(self.out), json.loads(self.out.with_suffix(".json").read_text()))
+
+    def _said(self) -> str:
+        self.log.seek(0)
+        return self.log.read()[-3000:]
+
+
+@contextlib.contextmanager
+def _started(task: str, flags: tuple[str, ...], card: Card, models: Path, out: Path) -> Iterator[_Worker]:
+    command = [sys.executable, "-m", "tests.gpu.worker", task, str(out), "--models", str(models)]
+    command += ["--rehearse"] if card.is_rehearsal else []
+    worker = _Worker([*command, *flags], out)
+    try:
+        yield worker
+    finally:
+        worker.process.kill()
+        worker.process.wait()
+        worker.log.close()

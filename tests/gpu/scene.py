@@ -1,0 +1,155 @@
+"""Graphs of a short video at the suite's width: stock loaders, every part of TCAN, the stock sampler or ours."""
+
+from typing import Any
+
+import torch
+
+from tests.gpu.card import Card
+from tests.gpu.models import FILES
+from tests.host import Host
+from tests.host_nodes import Fed, capture
+from tests.walk import pose_images
+
+STEPS = 2
+SAMPLER = {"seed": 5, "steps": STEPS, "cfg": 3.0, "sampler_name": "ddim", "scheduler": "ddim_uniform", "denoise": 1.0}
+NOISY = 14.6  # about the largest sigma of SD1.5
+WINDOWS = {"window_length": 4, "window_overlap": 1, "closed_loop": False}
+
+
+def error(ours: torch.Tensor, theirs: torch.Tensor) -> float:
+    """Relative error, by the norm of the difference; infinite where a number is none."""
+    ours, theirs = ours.float().cpu(), theirs.float().cpu()
+    found = float((ours - theirs).norm() / theirs.norm())
+    return found if torch.isfinite(ours).all() else float("inf")
+
+
+class Scene:
+    """A host with the random models, and one executor whose cache lives on between graphs, as in a server."""
+
+    def __init__(self, host: Host, card: Card):
+        self.host, self.card = host, card
+        self.executor = host.executor()
+        side = 8 * card.size
+        generator = torch.Generator().manual_seed(3)
+        self.picture = Fed(torch.rand(1, side, side, 3, generator=generator))
+        self.poses = Fed(pose_images(card.frames, side, side))
+
+    def loaders(self) -> dict:
+        """The networks of stock files, by the stock loaders."""
+        return {
+            "model": {
+                "class_type": "UNETLoader",
+                "inputs": {"unet_name": FILES["diffusion_models"], "weight_dtype": "default"},
+            },
+            "net": {"class_type": "ControlNetLoader", "inputs": {"control_net_name": FILES["controlnet"]}},
+            "tcan": {"class_type": "TCANLoad", "inputs": {"checkpoint": FILES["tcan"]}},
+        }
+
+    def graph(
+        self,
+        *,
+        lora: float | None = None,
+        tau: float | None = 3.0,
+        speed: dict[str, int] | None = None,
+        backend: str | None = None,
+        own_networks: bool = False,
+        temporal_strength: float = 1.0,
+        stock_sampler: bool = False,
+        add_noise: bool = True,
+        **widgets: Any,
+    ) -> dict:
+        """A whole video in API format; `capture` of its latents is "end".
+
+        Args:
+            lora: strength of Load LoRA before APPA Apply.
+            tau: of PTM Builder; None leaves PTM out.
+            speed: widgets of TCAN Speed-ups.
+            backend: of Torch Compile Model.
+            own_networks: the UNet and the ControlNet of the TCAN checkpoint in the place of the stock loaders'.
+            stock_sampler: MultiDiffusion Windows and KSampler (Advanced) in the place of MultiDiffusion Sampler.
+            add_noise: False starts from latents that are noisy already; the two samplers scale the noise that they add differently.
+            widgets: of the sampler and of the windows.
+        """
+        graph = self.loaders() | {"picture": self.picture, "poses": self.poses}
+        given = SAMPLER | WINDOWS | widgets
+        windows = {name: given.pop(name) for name in WINDOWS}
+        last = "model"
+        if lora is not None:
+            last = _add(graph, "lora", "LoraLoaderModelOnly", model=["model", 0], lora_name=FILES["loras"], strength_model=lora)
+        _add(graph, "vae", "TCANVAE", tcan=["tcan", 0])
+        _add(
+            graph,
+            "appearance",
+            "TCANAppearanceEncode",
+            tcan=["tcan", 0],
+            vae=["vae", 0],
+            image=["picture", 0],
+            width=0,
+            height=0,
+        )
+        apply = {"tcan": ["tcan", 0], "appearance": ["appearance", 0]}
+        apply |= {"appa_strength": 1.0, "appearance_strength": 1.0, "beta_schedule": "linear"}
+        apply |= {} if own_networks else {"model": [last, 0]}
+        if tau is not None:
+            _add(graph, "ptm", "TCANPTMBuilder", pose_images=["poses", 0], tau=tau, min_resolution=0)
+            apply["ptm"] = ["ptm", 0]
+        last = _add(graph, "animate", "TCANApply", **apply)
+        if stock_sampler:
+            last = _add(graph, "windows", "TCANMultiDiffusion", model=[last, 0], **windows)
+        if speed is not None:
+            last = _add(graph, "speed", "TCANSpeed", model=[last, 0], **{"reuse_steps": 1, "windows_at_once": 1} | speed)
+        if backend is not None:
+            last = _add(graph, "compile", "TorchCompileModel", model=[last, 0], backend=backend)
+        net = {"tcan": ["tcan", 0], "temporal_strength": temporal_strength}
+        _add(graph, "temporal", "TCANTemporalControlNet", **net, **({} if own_networks else {"control_net": ["net", 0]}))
+        _add(
+            graph,
+            "control",
+            "ControlNetApplyAdvanced",
+            positive=["tcan", 1],
+            negative=["tcan", 1],
+            control_net=["temporal", 0],
+            image=["poses", 0],
+            strength=1.0,
+            start_percent=0.0,
+            end_percent=1.0,
+        )
+        graph["latents"] = self._latents(0.0 if add_noise else NOISY)
+        inputs = {"model": [last, 0], "latent_image": ["latents", 0], "positive": ["control", 0], "negative": ["control", 1]}
+        if stock_sampler:
+            seed, _ = given.pop("seed"), given.pop("denoise")
+            whole = {"start_at_step": 0, "end_at_step": 10000, "return_with_leftover_noise": "disable"}
+            stock = {"noise_seed": seed, "add_noise": "enable" if add_noise else "disable", **whole}
+            _add(graph, "sampler", "KSamplerAdvanced", **inputs, **given, **stock)
+        else:
+            ours = {"add_noise": add_noise, "noise_mode": "independent"}
+            _add(graph, "sampler", "TCANMultiDiffusionSampler", **inputs, **given, **windows, **ours)
+        return graph | {"end": capture("sampler")}
+
+    def plain(self) -> dict:
+        """The stock model in the stock sampler, without anything of TCAN's."""
+        graph = self.loaders()
+        graph["latents"] = self._latents()
+        prompts = {"positive": ["tcan", 1], "negative": ["tcan", 1]}
+        _add(graph, "sampler", "KSampler", model=["model", 0], latent_image=["latents", 0], **prompts, **SAMPLER)
+        return graph | {"end": capture("sampler")}
+
+    def _latents(self, noise: float = 0.0) -> Fed:
+        """Latents that the executor's cache has not seen, so that the sampler runs anew: empty, or noise of some strength."""
+        generator = torch.Generator().manual_seed(6)
+        return Fed({"samples": noise * torch.randn(self.card.frames, 4, self.card.size, self.card.size, generator=generator)})
+
+    def run(self, graph: dict, **options: Any) -> torch.Tensor:
+        """The latents ``[frames, 4, height, width]`` at the end of a graph."""
+        return self.host.run_graph(graph, executor=self.executor, **options).value("end")["samples"].float().cpu()
+
+    def video(self, **inputs: Any) -> torch.Tensor:
+        """The latents of a graph with everything, which are finite."""
+        samples = self.run(self.graph(**inputs))
+        assert torch.isfinite(samples).all()
+        return samples
+
+
+def _add(graph: dict, name: str, class_type: str, **inputs: Any) -> str:
+    graph[name] = {"class_type": class_type, "inputs": inputs}
+    return name

@@ -1,0 +1,96 @@
+"""Twenty queued runs with flat memory; a cancel and a card without memory in the middle of a run, and then a right one."""
+
+import contextlib
+import gc
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+
+from tests.gpu.clean import SAME
+from tests.gpu.memory import used
+from tests.gpu.scene import error
+from tests.graph_error import GraphError, GraphInterrupted
+
+RUNS, SETTLED = 20, 5
+GROWTH = 64 << 20
+LEFT = 256 << 20  # bytes of the card that are left to a run: less than its activations
+STAGES = {
+    "UNet": lambda networks: networks["diffusion_models"].middle_block[0],
+    "ControlNet": lambda networks: networks["controlnet"].middle_block[0],
+}
+
+
+@contextlib.contextmanager
+def at(clean, stage: str, action: Callable[[], None]) -> Iterator[None]:
+    """``action()`` before a layer in the middle of a network computes."""
+    handle = STAGES[stage](clean.networks()).register_forward_pre_hook(lambda *_: action())
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def test_queued_runs_with_flat_memory(scene, base, card, record_property):
+    seen = []
+    for seed in range(RUNS):
+        scene.video(seed=seed, lora=0.5 + seed / 100)
+        seen.append(used(card))
+    for kind in seen[0]:
+        settled, last = seen[SETTLED][kind], seen[-1][kind]
+        record_property(kind, {"after the fifth run": settled, "after the last": last})
+        assert last - settled <= GROWTH, kind
+    assert error(scene.video(), base) <= SAME
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_cancel_while_a_network_computes(scene, base, clean, stage):
+    with at(clean, stage, scene.host.interrupt), pytest.raises(GraphInterrupted):
+        scene.video()
+    clean.check()
+    assert error(scene.video(), base) <= SAME
+
+
+def test_cancel_between_steps(scene, base, clean):
+    def on_progress(step: int, _steps: int) -> None:
+        if step == 1:
+            scene.host.interrupt()
+
+    with pytest.raises(GraphInterrupted):
+        scene.run(scene.graph(), on_progress=on_progress)
+    clean.check()
+    assert error(scene.video(), base) <= SAME
+
+
+@contextlib.contextmanager
+def without_memory(clean, card) -> Iterator[None]:
+    """All but a little of the card is taken; in a rehearsal, the UNet's middle block fails as the host knows it."""
+    import comfy.model_management as management
+
+    if card.is_rehearsal:
+
+        def fail() -> None:
+            raise management.OOM_EXCEPTION("out of memory")
+
+        with at(clean, "UNet", fail):
+            yield
+        return
+    management.unload_all_models()
+    management.soft_empty_cache()
+    gc.collect()
+    free, _ = torch.cuda.mem_get_info()
+    taken = torch.empty(free - LEFT, dtype=torch.uint8, device=card.device)
+    try:
+        yield
+    finally:
+        del taken
+        torch.cuda.empty_cache()
+
+
+def test_out_of_memory(scene, base, clean, card, record_property):
+    with without_memory(clean, card), pytest.raises(GraphError, match=r"(?i)memory") as caught:
+        scene.video()
+    record_property("message", caught.value.message[:300])
+    del caught
+    clean.check()
+    assert error(scene.video(), base) <= SAME

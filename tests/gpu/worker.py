@@ -1,0 +1,71 @@
+"""`python -m tests.gpu.worker TASK OUT …`: a host in a process of its own, with flags that are read only at its start.
+
+It says ``ready`` when it has started, and begins when it reads a line, so that several can start side by side and compute in turn.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.gpu.card import CARD, REHEARSAL, Card
+from tests.gpu.start import start
+
+Found = tuple[dict[str, Any], dict]  # tensors, and plain figures
+
+
+def parity(host, _card: Card, _models: Path) -> Found:
+    """The loops that the authors' code computed; the figures are relative errors."""
+    import torch
+
+    from tests.gpu.loops import LOOPS, run_loop
+    from tests.reference_set import Reference
+
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    with torch.inference_mode():
+        reference = Reference(host)
+        return {}, {case: run_loop(reference, case) for case in LOOPS}
+
+
+def video(host, card: Card, models: Path) -> Found:
+    """A video with everything and a LoRA, twice, and the stock model's own before and after it."""
+    from tests.gpu.clean import Clean
+    from tests.gpu.memory import look
+    from tests.gpu.models import link
+    from tests.gpu.scene import Scene
+
+    link(models, host.base)
+    scene = Scene(host, card)
+    clean = Clean(scene, models)
+    tensors = {"video": scene.video(lora=1.0), "again": scene.video(lora=1.0)}
+    figures = look(scene)
+    clean.check()
+    return tensors | {"after": scene.video(lora=1.0)}, figures
+
+
+TASKS: dict[str, Callable[[Any, Card, Path], Found]] = {"parity": parity, "video": video}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="tests.gpu.worker", description=__doc__)
+    parser.add_argument("task", choices=TASKS)
+    parser.add_argument("out", type=Path, help="the tensors, as safetensors; the figures lie beside them as JSON")
+    parser.add_argument("--models", type=Path, required=True)
+    parser.add_argument("--rehearse", action="store_true")
+    given, flags = parser.parse_known_args()
+    card = REHEARSAL if given.rehearse else CARD
+    host = start(card, *flags)
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    sys.stdin.readline()
+    tensors, figures = TASKS[given.task](host, card, given.models)
+    from safetensors.torch import save_file
+
+    save_file(tensors, given.out)
+    given.out.with_suffix(".json").write_text(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()
