@@ -1,4 +1,4 @@
-"""`--use-sage-attention` with heads that SageAttention's kernels refuse, as SD1.5's are (40, 80 and 160 wide)."""
+"""`--use-sage-attention` with heads that the kernels refuse: SageAttention 2 raises for SD1.5's widest, of 160 channels."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from tests.reference_set import error
 def test_the_hosts_own_way_out(scene, alone, monkeypatch, takes_masks):
     """The host's attention calls the kernel, and PyTorch's attention where that raises; ours goes the same way.
 
-    The package needs a GPU. What stands in for its kernel here does what that does with such heads: it raises.
+    The package needs a GPU. What stands in for its kernel here refuses every call, as that does wide heads.
     """
     import comfy.ldm.modules.attention as attention
 
@@ -30,4 +30,4 @@ def test_the_hosts_own_way_out(scene, alone, monkeypatch, takes_masks):
             patch.setattr(attention, "optimized_attention", attention.attention_pytorch)
             expected = alone if strength == 1.0 else scene.video(appearance_strength=strength)
         assert error(found, expected) <= 1e-5
-    assert asked and not {64, 96, 128} & set(asked)
+    assert asked
