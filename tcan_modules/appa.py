@@ -30,7 +30,7 @@ def add_appa(model: ModelPatcher, checkpoint: Checkpoint, strength: float) -> No
 
 
 def _check_shapes(model: ModelPatcher, source: str, factors: dict, targets: dict[str, str]) -> None:
-    weights = model.model_state_dict("diffusion_model.")
+    names = model.model_state_dict("diffusion_model.").keys()
     for layer, target in targets.items():
         up, down = factors.get(f"{layer}.lora_B.weight"), factors.get(f"{layer}.lora_A.weight")
         if up is None or down is None:
@@ -43,8 +43,10 @@ def _check_shapes(model: ModelPatcher, source: str, factors: dict, targets: dict
                 " LoRA of finite numbers. Get the file again from where it came from."
             )
         expected = (up.shape[0], down.shape[1])
-        if target not in weights or tuple(weights[target].shape) != expected:
+        # the layer's own weight: ComfyUI-GGUF's state dict has the shape of the packed bytes
+        found = tuple(model.get_model_object(target).shape) if target in names else None
+        if found != expected:
             raise CheckpointError(
                 f"The APPA layers in '{source}' do not fit this model: {shown(layer)} is {expected}, and the model has"
-                f" {tuple(weights[target].shape) if target in weights else 'no such layer'}. Use a model of the same kind (SD1.x)."
+                f" {found or 'no such layer'}. Use a model of the same kind (SD1.x)."
             )

@@ -85,6 +85,18 @@ def lora(path: Path) -> None:
     save_file(_half(state), path)
 
 
+def appa(path: Path) -> None:
+    """A UNet file as the authors', with APPA layers; beside `public_parts` it makes them align poses."""
+    generator = torch.Generator().manual_seed(6)
+    state = _network(1)
+    for name, tensor in list(state.items()):
+        if name.endswith(("attn1.to_q.weight", "attn2.to_k.weight")):
+            layer = name.removesuffix(".weight")
+            state[f"{layer}.lora_A.weight"] = torch.randn(4, tensor.shape[1], generator=generator)
+            state[f"{layer}.lora_B.weight"] = torch.randn(tensor.shape[0], 4, generator=generator) / 50
+    save_file(_half(state), path)
+
+
 def motion_module(channels: Sequence[int], layers: int, seed: int, middle: bool = False) -> dict[str, torch.Tensor]:
     """As AnimateDiff v3's: a temporal layer behind each layer of the down blocks and up blocks; v2 has one in the middle too."""
     places = [(f"down_blocks.{level}", index, width) for level, width in enumerate(channels) for index in range(layers)]
