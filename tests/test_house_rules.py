@@ -16,6 +16,7 @@ ALLOWED = {
     ("nodes/checkpoint.py", "float"): "the host's conditioning is float32",
     ("tcan_modules/animate.py", "float"): "timesteps are float32, as the host gives them to its UNet",
     ("tcan_modules/frame_norm.py", "float"): "statistics need 32 bits in any precision",
+    ("tcan_modules/noise_schedule.py", "float"): "a schedule is float32, as the host's own are",
     ("tcan_modules/frame_norm.py", "cpu"): "other devices have no kernel for channels-last features",
     ("tcan_modules/pieces.py", "cpu"): "how much goes into a piece depends on the processor's cache and its allocator",
     ("tcan_modules/temperature.py", "cpu"): PICTURES,
