@@ -13,12 +13,13 @@ from pathlib import Path
 
 import torch
 
-from tests import host as in_process
 from tests.benchmarks import card, sections
 from tests.benchmarks.arithmetic import arithmetic
 from tests.benchmarks.models import HALF, SD15, SMALL, TINY
 from tests.benchmarks.quality import reuse_quality
 from tests.benchmarks.scene import Scene
+from tests.gpu.start import start
+from tests.host import Host
 
 
 def main() -> None:
@@ -36,11 +37,9 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     arguments = parser.parse_args()
     on_gpu = torch.cuda.is_available()
-    if on_gpu and arguments.gigabytes:
-        in_process.FLAGS += card.flags(arguments.gigabytes)
-    if on_gpu and arguments.bfloat16:
-        in_process.FLAGS += ("--bf16-unet",)  # by itself the host prefers float16
-    host = in_process.boot(cpu=not on_gpu)
+    flags = card.flags(arguments.gigabytes) if on_gpu and arguments.gigabytes else ()
+    flags += ("--bf16-unet",) if on_gpu and arguments.bfloat16 else ()  # by itself the host prefers float16
+    host = start(not on_gpu, *flags)
     logging.getLogger().setLevel(logging.WARNING)
     sys.stdout.write(f"{torch.cuda.get_device_name() if on_gpu else f'CPU, {torch.get_num_threads()} threads'}\n")
     if arguments.psnr:
@@ -63,7 +62,7 @@ def main() -> None:
         _write(figures, arguments.json)  # whatever happens to the next one
 
 
-def _scenes(host: in_process.Host, on_gpu: bool, arguments: argparse.Namespace) -> tuple[Scene, Scene]:
+def _scenes(host: Host, on_gpu: bool, arguments: argparse.Namespace) -> tuple[Scene, Scene]:
     """The model of the parts, and that of the sections with many frames."""
     if arguments.rehearse:
         scene = Scene(host, TINY, 4, 8)

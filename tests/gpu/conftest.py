@@ -73,7 +73,7 @@ def models(request, card) -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def host(card):
     """ComfyUI in this process, on the card, in the precision and with the memory management that it chooses itself."""
-    started = start(card)
+    started = start(card.is_rehearsal, *card.flags)
     logging.getLogger().setLevel(logging.WARNING)
     return started
 

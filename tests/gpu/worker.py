@@ -56,7 +56,7 @@ def main() -> None:
     parser.add_argument("--rehearse", action="store_true")
     given, flags = parser.parse_known_args()
     card = REHEARSAL if given.rehearse else CARD
-    host = start(card, *flags)
+    host = start(card.is_rehearsal, *card.flags, *flags)
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     sys.stdin.readline()
