@@ -1,6 +1,7 @@
 """What the suite runs on: a card with SD1.5's width, or the CPU with small models, to try the suite itself."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -44,6 +45,8 @@ def describe() -> dict[str, Any]:
         "ComfyUI": comfyui_version.__version__,
         "Python": platform.python_version(),
         "torch": torch.__version__,
+        "ComfyUI in": str(Path(comfyui_version.__file__).parent),
+        "threads": torch.get_num_threads(),
         "machine": platform.platform(),
         "card": "none",
     }

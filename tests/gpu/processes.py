@@ -26,6 +26,7 @@ class Outcome:
 
     tensors: dict[str, torch.Tensor] = field(default_factory=dict)
     figures: dict = field(default_factory=dict)
+    ran_on: dict = field(default_factory=dict)
     failure: str = ""
 
 
@@ -74,7 +75,8 @@ class _Worker:
             return Outcome(failure=f"did not end within {RUN_SECONDS} s\n{self._said()}")
         if code:
             return Outcome(failure=f"ended with code {code}\n{self._said()}")
-        return Outcome(load_file(self.out), json.loads(self.out.with_suffix(".json").read_text()))
+        found = json.loads(self.out.with_suffix(".json").read_text())
+        return Outcome(load_file(self.out), found["figures"], found["ran on"])
 
     def _said(self) -> str:
         self.log.seek(0)

@@ -20,6 +20,7 @@ def test_loop(outcomes, precision, case, record_property):
     found = outcomes[precision]
     assert not found.failure, found.failure
     record_property("relative error", found.figures[case])
+    record_property("ran on", found.ran_on)
     assert found.figures[case] <= BARS[precision]
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.gpu.card import CARD, REHEARSAL, Card
+from tests.gpu.card import CARD, REHEARSAL, Card, describe
 from tests.gpu.start import start
 
 Found = tuple[dict[str, Any], dict]  # tensors, and plain figures
@@ -64,7 +64,7 @@ def main() -> None:
     from safetensors.torch import save_file
 
     save_file(tensors, given.out)
-    given.out.with_suffix(".json").write_text(json.dumps(figures))
+    given.out.with_suffix(".json").write_text(json.dumps({"figures": figures, "ran on": describe()}))
 
 
 if __name__ == "__main__":
