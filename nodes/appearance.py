@@ -5,7 +5,7 @@ import torch
 from comfy_api.latest import io
 
 from ..tcan_modules.appearance import Appearance as Encoded
-from ..tcan_modules.reference_weights import read_masks, read_weights
+from ..tcan_modules.maths.token_weights import read_masks, read_weights
 from .sockets import CATEGORY, TCAN, Appearance
 
 

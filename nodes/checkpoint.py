@@ -6,8 +6,9 @@ from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..tcan_modules import model_folder
-from ..tcan_modules.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from ..tcan_modules.log import log
+from ..tcan_modules.weights.checkpoint import Checkpoint, load_checkpoint
+from ..tcan_modules.weights.messages import CheckpointError
 from .sockets import CATEGORY, TCAN
 
 

@@ -4,8 +4,8 @@ import comfy.samplers
 import comfy.utils
 from comfy_api.latest import io
 
-from ..tcan_modules.windows import check_windows, lay_windows
-from ..tcan_modules.windows_preview import draw_windows
+from ..tcan_modules.maths.windows import check_windows, lay_windows
+from ..tcan_modules.maths.windows_preview import draw_windows
 from .sockets import CATEGORY
 
 

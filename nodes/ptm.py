@@ -49,8 +49,8 @@ class TCANPTMBuilder(io.ComfyNode):
 
     @classmethod
     def execute(cls, pose_images, tau: float, min_resolution: int, mask=None) -> io.NodeOutput:
-        from ..tcan_modules.temperature import build_maps
-        from ..tcan_modules.temperature_preview import preview
+        from ..tcan_modules.maths.temperature import build_maps
+        from ..tcan_modules.maths.temperature_preview import preview
 
         maps = build_maps(pose_images, tau, mask, min_resolution)
         return io.NodeOutput(maps, preview(maps, pose_images))

@@ -14,10 +14,10 @@ from .appa import add_appa
 from .appearance import Appearance, AppearanceUNet, Block, Features, meeting_blocks
 from .host_models import TCANModels, TemporalLayers, block_channels
 from .log import log
+from .maths.temperature import TemperatureMaps
+from .maths.windows import windows_of_call
 from .reuse import run_of
 from .spatial import SpatialTransformers
-from .temperature import TemperatureMaps
-from .windows import windows_of_call
 
 KEY = "tcan"
 

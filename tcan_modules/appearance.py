@@ -11,7 +11,7 @@ from comfy.ldm.modules.attention import SpatialTransformer
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from torch import nn
 
-from .reference_weights import TokenWeights, token_grid, token_weights
+from .maths.token_weights import TokenWeights, token_grid, token_weights
 
 Block = tuple[str, int, int]  # side ("middle" or "output"), number of the host's block, transformer block within it
 Features = dict[Block, torch.Tensor]

@@ -19,10 +19,10 @@ from . import injection
 from .host_models import TCANModels, block_channels
 from .kept_hint import KeptHint
 from .log import log
+from .maths.windows import open_windows, video_length, window_frames, windows_of_call
 from .reuse import outer_control_net, run_of
 from .spatial import SpatialTransformers
 from .whole_video import Residuals, WholeVideo, video_of
-from .windows import open_windows, video_length, window_frames, windows_of_call
 
 
 def temporal_control_net(

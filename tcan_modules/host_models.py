@@ -18,10 +18,13 @@ from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from torch import nn
 
 from .appearance import AppearanceUNet
-from .checkpoint import TITLES, Checkpoint, CheckpointError, Part
-from .naming import StateDict, shown, split_temporal, to_host
-from .temporal import TemporalTransformer, sinusoidal_positions
-from .weights_file import is_finite
+from .maths.temporal import TemporalTransformer, sinusoidal_positions
+from .weights.architecture import HEADS, StateDict
+from .weights.checkpoint import Checkpoint
+from .weights.layouts import Part
+from .weights.messages import TITLES, CheckpointError, shown
+from .weights.naming import split_temporal, to_host
+from .weights.reading import is_finite
 
 _TEMPORAL_ATTENTION = re.compile(r"transformer_blocks\.(\d+)\.attention_blocks\.(\d+)\.")
 
@@ -142,6 +145,7 @@ def _temporal_layer(tensors: dict[str, torch.Tensor], part: Part, key: str) -> t
     build = functools.partial(
         TemporalTransformer,
         channels,
+        heads=HEADS,
         blocks=len(blocks),
         attentions=len(attentions),
         max_frames=min((tensor.shape[1] if tensor.ndim > 1 else 0 for tensor in positions), default=24),

@@ -16,8 +16,8 @@ from comfy.ldm.modules.diffusionmodules.openaimodel import Downsample, ResBlock,
 from torch import nn
 
 from .appearance import Block, meeting_blocks
-from .frame_norm import group_norm_over_frames
 from .host_models import TemporalLayers
+from .maths.group_norm import group_norm_over_frames
 
 ENTRY = "tcan_temporal"
 # newer hosts lend a weight until it is given back, so that the next one can be fetched meanwhile

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import folder_paths
 
-from .checkpoint import Checkpoint, pack
-from .naming import shown
-from .weights_file import SUFFIXES, CheckpointError
+from .weights.checkpoint import Checkpoint, pack
+from .weights.messages import CheckpointError, shown
+from .weights.reading import SUFFIXES
 
 KIND = "tcan"
 DEEPEST = 16  # folders within folders

@@ -14,7 +14,7 @@ from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
 
 from . import whole_video
-from .windows import lay_windows, shuffled_repeats
+from .maths.windows import lay_windows, shuffled_repeats
 
 KEY = "tcan_windows"
 AT_ONCE = "tcan_windows_at_once"  # in a model's options: how many windows go into one call (`speed`)

@@ -17,7 +17,7 @@ from torch import nn
 
 from . import injection
 from .appearance import transformers
-from .windows import window_frames
+from .maths.windows import window_frames
 
 KEY = "tcan_reuse"
 OUTER = 2  # blocks on each side that run in every prediction; about a fifth of SD1.5's operations at 512x512

@@ -15,7 +15,7 @@ from comfy.ldm.modules.attention import BasicTransformerBlock, CrossAttention, F
 from torch import nn
 
 from .injection import other_forward
-from .pieces import in_pieces, piece_length
+from .maths.chunking import chunk_length, in_chunks
 
 
 class SpatialTransformers:
@@ -59,10 +59,10 @@ class SpatialTransformers:
         options = {} if transformer_options is None else transformer_options
         is_shared = self._is_shared(context)
         rows = x.shape[0] // self._conds
-        length = piece_length(x[0])
+        length = chunk_length(x[0])
         if length >= x.shape[0] or torch.compiler.is_compiling() or _sees_rows(options):
             return self._on(layer, x, context, options, is_shared, None)
-        length = math.ceil(rows / math.ceil(rows / length))  # pieces of about one size
+        length = math.ceil(rows / math.ceil(rows / length))  # chunks of about one size
         out = []
         for cond in range(self._conds):
             own = _options_of(options, cond)
@@ -103,7 +103,7 @@ def has_equal_rows(context: torch.Tensor, conds: int) -> bool:
 
 
 def _feed_forward(layer: FeedForward, x: torch.Tensor) -> torch.Tensor:
-    return in_pieces(functools.partial(type(layer).forward, layer), x)
+    return in_chunks(functools.partial(type(layer).forward, layer), x)
 
 
 def _sees_rows(options: dict) -> bool:

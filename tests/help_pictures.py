@@ -6,14 +6,14 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
+from tcan_modules.maths.temperature import build_maps
+from tcan_modules.maths.temperature_preview import heat_colors, preview
+from tcan_modules.maths.windows import lay_windows
+from tcan_modules.maths.windows_preview import draw_windows
 from tcan_modules.pose import as_image, draw_frames, read_pose_keypoint
 from tcan_modules.pose.retarget import retarget
 from tcan_modules.pose.skeleton import L_WRIST, PoseTrack
 from tcan_modules.pose.smoothing import smooth
-from tcan_modules.temperature import build_maps
-from tcan_modules.temperature_preview import heat_colors, preview
-from tcan_modules.windows import lay_windows
-from tcan_modules.windows_preview import draw_windows
 from tests.pose.figures import body, dance, fixture, track
 from tests.walk import pose_images
 

@@ -70,7 +70,7 @@ class Host:
             raise RuntimeError("ComfyUI could not load the pack:\n" + "\n".join(lines))
 
     def pack_module(self, name: str) -> ModuleType:
-        """A module of the pack as the nodes see it, for example `tcan_modules.temporal`.
+        """A module of the pack as the nodes see it, for example `tcan_modules.maths.temporal`.
 
         The host names the pack by its path, so a plain `import tcan_modules` is another copy with classes of its own.
         """

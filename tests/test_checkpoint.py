@@ -9,8 +9,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tcan_modules.checkpoint import CheckpointError, Part, load_checkpoint, pack, read_file, split_file
-from tcan_modules.naming import read_architecture, split_temporal, to_host
+from tcan_modules.weights.architecture import read_architecture
+from tcan_modules.weights.checkpoint import load_checkpoint, pack
+from tcan_modules.weights.layouts import Part, split_file
+from tcan_modules.weights.messages import CheckpointError
+from tcan_modules.weights.naming import split_temporal, to_host
+from tcan_modules.weights.reading import read_file
 from tests.reference_set import FOLDER
 
 

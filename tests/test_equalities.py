@@ -130,8 +130,8 @@ def test_temporal_strength_scales_what_the_layers_add(reference):
     """Halfway between 0 and 1 the residuals differ from both; the layers' own share is half as large."""
     from safetensors.torch import load_file
 
-    from tcan_modules.naming import split_temporal
-    from tcan_modules.temporal import TemporalTransformer
+    from tcan_modules.maths.temporal import TemporalTransformer
+    from tcan_modules.weights.naming import split_temporal
     from tests.reference_set import FOLDER
 
     state = {
@@ -140,7 +140,7 @@ def test_temporal_strength_scales_what_the_layers_add(reference):
         if "motion_modules" in name
     }
     place, layer_state = next(iter(split_temporal(state, (2, 2, 2, 2)).items()))
-    layer = TemporalTransformer(layer_state["proj_in.weight"].shape[0])
+    layer = TemporalTransformer(layer_state["proj_in.weight"].shape[0], heads=8)
     layer.load_state_dict(layer_state)
     x = torch.randn(4, layer.channels, 4, 4)
     full, half = layer(x, 4) - x, layer(x, 4, strength=0.5) - x

@@ -147,8 +147,8 @@ def test_a_model_of_another_kind(host, reference):
     import comfy.model_patcher
     import comfy.supported_models
 
-    naming = host.pack_module("tcan_modules.naming")
-    wide = naming.Architecture(
+    architecture = host.pack_module("tcan_modules.weights.architecture")
+    wide = architecture.Architecture(
         4, 4, (64, 64, 128, 128), (2, 2, 2, 2), ((1, 1),) * 3 + ((0, 0),), 1, ((0,) * 3,) + ((1,) * 3,) * 3, 48
     )
     config = comfy.supported_models.SD15(wide.host_config())

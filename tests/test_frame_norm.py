@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tcan_modules.frame_norm import group_norm_over_frames
+from tcan_modules.maths.group_norm import group_norm_over_frames
 from tests.reference_set import error
 
 

@@ -96,7 +96,7 @@ def test_folders_in_a_circle(folder):
 
 
 def checkpoint(host):
-    module = host.pack_module("tcan_modules.checkpoint")
+    module = host.pack_module("tcan_modules.weights.checkpoint")
     return module.Checkpoint("one", appa=module.Part({"x": torch.ones(2)}, "x"))
 
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tcan_modules.naming import split_temporal
-from tcan_modules.temporal import TemporalTransformer
+from tcan_modules.maths.temporal import TemporalTransformer
+from tcan_modules.weights.naming import split_temporal
 from tests.reference_set import FOLDER, TIMESTEP, Reference, batch, error, tensors
 
 BAR = 1e-4
@@ -37,7 +37,7 @@ def test_temporal_layer(reference, name):
     state = load_file(FOLDER / "unet.safetensors")
     state = {key: value.float() for key, value in state.items() if "motion_modules" in key}
     layers = split_temporal(state, (2, 2, 2, 2))
-    layer = TemporalTransformer(32, max_frames=24)
+    layer = TemporalTransformer(32, heads=8, max_frames=24)
     layer.load_state_dict(layers["input_4"])  # down_blocks.1.motion_modules.0
     temperature = reference.ptm().grid(range(FRAMES), 8, 8) if name == "y_ptm" else None
     ours = layer(batch(tensors()["temporal_module.x"]), FRAMES, temperature)

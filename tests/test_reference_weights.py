@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tcan_modules.reference_weights import read_masks, read_weights, token_grid, token_weights
+from tcan_modules.maths.token_weights import read_masks, read_weights, token_grid, token_weights
 from tests.reference_set import Reference, error
 from tests.test_errors import fails
 

@@ -14,7 +14,7 @@ def node(class_type: str, **inputs) -> dict:
 
 def test_nothing_before_the_sampler_runs_again(host, monkeypatch):
     computed = []
-    ptm = host.pack_module("tcan_modules.temperature")
+    ptm = host.pack_module("tcan_modules.maths.temperature")
     distances = ptm.temperature_map
     monkeypatch.setattr(ptm, "temperature_map", lambda *args: computed.append("PTM") or distances(*args))
     poses = tensors()["pose_images"][:FRAMES].float() / 255

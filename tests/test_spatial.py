@@ -16,7 +16,7 @@ def reference(host) -> Reference:
 def take_few_rows(reference: Reference, monkeypatch) -> None:
     """One frame of the largest layers at a time, and two of those half as large."""
     widened = 8 * reference.tcan.unet.model.diffusion_model.model_channels * SIZE**2 * 4
-    monkeypatch.setattr(reference.host.pack_module("tcan_modules.pieces"), "LARGEST_ON_CPU", widened)
+    monkeypatch.setattr(reference.host.pack_module("tcan_modules.maths.chunking"), "LARGEST_ON_CPU", widened)
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ class Loader:
 
     def __init__(self, host):
         self.checkpoint, self.models, self.animate, self.appearance = (
-            host.pack_module(f"tcan_modules.{name}") for name in ("checkpoint", "host_models", "animate", "appearance")
+            host.pack_module(f"tcan_modules.{name}") for name in ("weights.checkpoint", "host_models", "animate", "appearance")
         )
 
     def __call__(self, files: dict[str, dict[str, torch.Tensor]], monkeypatch) -> list[str]:

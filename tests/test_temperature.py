@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from tcan_modules.temperature import TemperatureMaps, build_maps, resize_to_grid, temperature_map
-from tcan_modules.temperature_preview import preview
+from tcan_modules.maths.temperature import TemperatureMaps, build_maps, resize_to_grid, temperature_map
+from tcan_modules.maths.temperature_preview import preview
 
 
 def test_distances_by_hand():

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tcan_modules.windows import check_windows, closed_windows, open_windows, shuffled_repeats, window_frames
+from tcan_modules.maths.windows import check_windows, closed_windows, open_windows, shuffled_repeats, window_frames
 
 
 def test_the_authors_windows():

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from tcan_modules.windows import lay_windows
-from tcan_modules.windows_preview import _ALONE, _LEFT, _SHARED, _TOP, draw_windows
+from tcan_modules.maths.windows import lay_windows
+from tcan_modules.maths.windows_preview import _ALONE, _LEFT, _SHARED, _TOP, draw_windows
 
 
 def cells(windows, frames: int, column: int, row: int) -> list[str]:

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from tcan_modules.checkpoint import load_checkpoint, pack
+from tcan_modules.weights.checkpoint import load_checkpoint, pack
 
 FOLDER = Path(__file__).with_name("reference")
 

@@ -6,8 +6,9 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from tcan_modules.naming import read_architecture, to_host
-from tcan_modules.temporal import TemporalTransformer, sinusoidal_positions
+from tcan_modules.maths.temporal import TemporalTransformer, sinusoidal_positions
+from tcan_modules.weights.architecture import read_architecture
+from tcan_modules.weights.naming import to_host
 from tests.tiny_models import tiny_vae
 
 CHANNELS = (320, 320, 640)
@@ -106,7 +107,7 @@ def motion_module(channels: Sequence[int], layers: int, seed: int, middle: bool 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for block, index, width in places:
-            for name, tensor in TemporalTransformer(width, max_frames=32).state_dict().items():
+            for name, tensor in TemporalTransformer(width, heads=8, max_frames=32).state_dict().items():
                 values = sinusoidal_positions(32, width) if name.endswith(".pe") else tensor
                 state[f"{block}.motion_modules.{index}.temporal_transformer.{name}"] = values
     return _half(state)

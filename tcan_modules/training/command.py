@@ -4,8 +4,8 @@ import argparse
 import logging
 from pathlib import Path
 
-from ..checkpoint import CheckpointError
 from ..log import log
+from ..weights.messages import CheckpointError
 from .model import CONTROLNET_BLOCKS
 from .trainer import Options
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..checkpoint import PACKED, read_file
+from ..weights.layouts import PACKED
+from ..weights.reading import read_file
 from .state import save_tensors
 
 ROOT = Path(__file__).parents[2]

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from ..naming import StateDict
-from ..temporal import TemporalTransformer, sinusoidal_positions
+from ..maths.temporal import TemporalTransformer, sinusoidal_positions
+from ..weights.architecture import HEADS, StateDict
 
 
 @dataclass
@@ -105,7 +105,7 @@ CHOOSY = 2.5  # factor on queries and keys of new layers
 
 @torch.no_grad()
 def _new_layer(channels: int, max_frames: int) -> TemporalTransformer:
-    layer = TemporalTransformer(channels, max_frames=max_frames)
+    layer = TemporalTransformer(channels, heads=HEADS, max_frames=max_frames)
     for block in layer.transformer_blocks:
         for attention in block.attention_blocks:
             attention.pos_encoder.pe.copy_(sinusoidal_positions(max_frames, channels))

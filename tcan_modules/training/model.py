@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ..checkpoint import Checkpoint
+from ..weights.checkpoint import Checkpoint
 from .frames import FrameCount, insert_temporal, joint_norms, load_temporal, repeat_frames
 from .networks import appearance_from_state, controlnet_from_state, unet_from_state
 from .reading import AppearanceFeatures, read_appearance

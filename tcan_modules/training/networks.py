@@ -7,7 +7,7 @@ checkpointing, and peft. Frames lie on the batch axis.
 import torch
 from torch import nn
 
-from ..naming import HEADS, Architecture, StateDict, read_architecture
+from ..weights.architecture import HEADS, Architecture, StateDict, read_architecture
 
 
 def _shape_arguments(architecture: Architecture) -> dict:

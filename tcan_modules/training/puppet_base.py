@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ..naming import Architecture
+from ..weights.architecture import Architecture
 from .frames import FrameCount
 from .model import noise_schedule
 from .networks import new_controlnet, new_unet

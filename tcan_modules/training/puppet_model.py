@@ -15,8 +15,10 @@ from pathlib import Path
 
 import torch
 
-from ..checkpoint import Checkpoint, Part, load_checkpoint, read_file
 from ..log import log
+from ..weights.checkpoint import Checkpoint, load_checkpoint
+from ..weights.layouts import Part
+from ..weights.reading import read_file
 from .autoencoder import AutoencoderStep, DecoderStep, TinyAutoencoder
 from .evaluation_host import GUIDANCE, STEPS
 from .model import TCAN

@@ -6,8 +6,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ..checkpoint import PACKED, V_PRED, Checkpoint, CheckpointError, Part, StateDict, load_checkpoint, read_file
-from ..naming import Architecture, host_name, read_architecture
+from ..weights.architecture import Architecture, StateDict, read_architecture
+from ..weights.checkpoint import Checkpoint, load_checkpoint
+from ..weights.layouts import PACKED, V_PRED, Part
+from ..weights.messages import CheckpointError
+from ..weights.naming import host_name
+from ..weights.reading import read_file
 from .state import group
 from .vae import load_vae
 

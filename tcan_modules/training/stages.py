@@ -10,7 +10,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ..checkpoint import Checkpoint, Part, pack
+from ..weights.checkpoint import Checkpoint, pack
+from ..weights.layouts import Part
 from .model import CONTROLNET_BLOCKS, TCAN
 from .sampling import sample_clip, side_by_side, write_video
 from .sources import Start

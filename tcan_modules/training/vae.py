@@ -5,7 +5,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ..checkpoint import VAE_PREFIX, StateDict, read_file
+from ..weights.architecture import StateDict
+from ..weights.layouts import VAE_PREFIX
+from ..weights.reading import read_file
 from .autoencoder import TinyAutoencoder
 from .state import group
 

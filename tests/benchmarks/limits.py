@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tcan_modules.temporal import TemporalAttention
+from tcan_modules.maths.temporal import TemporalAttention
 from tcan_modules.training import metrics
 from tcan_modules.training.evaluate import Case, make_case
 from tcan_modules.training.model import TCAN

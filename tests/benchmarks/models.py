@@ -3,9 +3,11 @@
 import torch
 from torch import nn
 
-from tcan_modules.checkpoint import TITLES, Checkpoint, Part
-from tcan_modules.naming import read_architecture
-from tcan_modules.temporal import TemporalTransformer, sinusoidal_positions
+from tcan_modules.maths.temporal import TemporalTransformer, sinusoidal_positions
+from tcan_modules.weights.architecture import read_architecture
+from tcan_modules.weights.checkpoint import Checkpoint
+from tcan_modules.weights.layouts import Part
+from tcan_modules.weights.messages import TITLES
 
 SD15 = (320, 640, 1280, 1280)
 HALF = (160, 320, 640, 640)
@@ -76,7 +78,7 @@ def _temporal(channels: tuple[int, ...], dtype) -> dict[str, torch.Tensor]:
     places += [("up_blocks", block, index, channels[levels - 1 - block]) for block in range(levels) for index in range(3)]
     state = {}
     for side, block, index, width in places:
-        layer = TemporalTransformer(width, max_frames=32).to(dtype).state_dict()
+        layer = TemporalTransformer(width, heads=8, max_frames=32).to(dtype).state_dict()
         for name, tensor in layer.items():
             value = sinusoidal_positions(32, width) if name.endswith(".pe") else tensor
             state[f"{side}.{block}.motion_modules.{index}.temporal_transformer.{name}"] = value.to(dtype)

@@ -6,9 +6,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from tcan_modules.checkpoint import Checkpoint, Part, pack
-from tcan_modules.naming import Architecture
 from tcan_modules.training.networks import cut_tail, new_unet
+from tcan_modules.weights.architecture import Architecture
+from tcan_modules.weights.checkpoint import Checkpoint, pack
+from tcan_modules.weights.layouts import Part
 from tests.chaining.scene import FRAMES, Scene
 from tests.host import Host
 from tests.other_packs import animatediff_evolved

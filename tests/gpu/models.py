@@ -10,8 +10,9 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from tcan_modules.checkpoint import Checkpoint, Part, pack
-from tcan_modules.naming import to_host
+from tcan_modules.weights.checkpoint import Checkpoint, pack
+from tcan_modules.weights.layouts import Part
+from tcan_modules.weights.naming import to_host
 from tests.benchmarks.models import random_checkpoint
 from tests.gpu.card import CARD, REHEARSAL, Card
 from tests.tiny_models import tiny_vae

@@ -5,10 +5,10 @@ from pathlib import Path
 import torch
 from torch.utils.data import Dataset
 
-from tcan_modules.checkpoint import load_checkpoint
 from tcan_modules.training.autoencoder import TinyAutoencoder
 from tcan_modules.training.sources import Start
 from tcan_modules.training.vae import TinyVAE
+from tcan_modules.weights.checkpoint import load_checkpoint
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 SIZE = 64

@@ -7,10 +7,10 @@ pytest.importorskip("diffusers")
 pytest.importorskip("peft")
 pytest.importorskip("accelerate")
 
-from tcan_modules.checkpoint import load_checkpoint
 from tcan_modules.training.command import main, parser
 from tcan_modules.training.stages import write_packed
 from tcan_modules.training.state import load_tensors
+from tcan_modules.weights.checkpoint import load_checkpoint
 
 from .parts import tiny_start
 from .test_data import numbered, save_pictures

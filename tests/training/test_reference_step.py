@@ -10,8 +10,8 @@ safetensors = pytest.importorskip("safetensors")
 pytest.importorskip("diffusers")
 pytest.importorskip("peft")
 
-from tcan_modules.checkpoint import load_checkpoint  # noqa: E402
 from tcan_modules.training.model import TCAN  # noqa: E402
+from tcan_modules.weights.checkpoint import load_checkpoint  # noqa: E402
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 BAR = 1e-3

@@ -16,12 +16,12 @@ pytest.importorskip("diffusers")
 pytest.importorskip("peft")
 pytest.importorskip("accelerate")
 
-from tcan_modules.checkpoint import load_checkpoint
 from tcan_modules.training.model import TCAN
 from tcan_modules.training.stages import train_stage
 from tcan_modules.training.state import load_tensors, save_tensors
 from tcan_modules.training.steps import StageStep
 from tcan_modules.training.trainer import Options, Trainer, learning_rate
+from tcan_modules.weights.checkpoint import load_checkpoint
 
 from .parts import RandomClips, tiny_start
 

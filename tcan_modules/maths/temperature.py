@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from .log import log
+from ..log import log
 
 
 def skeleton_mask(pose_images: torch.Tensor) -> np.ndarray:

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import torch
 
-from .log import log
-from .naming import shown
+from ..log import log
+from .messages import CheckpointError, shown
 
 SUFFIXES = (".safetensors", ".ckpt")
 DIRECTORY = 2 << 20  # bytes that may describe the tensors of a file: 10,000 of them, four times what SD1.x models have
@@ -26,10 +26,6 @@ _GLOBAL = re.compile(
     r"collections OrderedDict|torch\._utils _rebuild_(?:tensor_v2|tensor_v3|parameter)|torch(?:\.storage)? \w+Storage"
     r"|torch (?:Size|device|b?float\d+\w*|u?int\d+|bool)|torch\.nn\.parameter Parameter"
 )
-
-
-class CheckpointError(ValueError):
-    """A file that cannot be used, in one sentence for the person who chose it."""
 
 
 def read_file(path: Path) -> dict[str, torch.Tensor]:

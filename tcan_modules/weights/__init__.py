@@ -1,0 +1,1 @@
+"""Weight files to named parts: reading, layouts, names. Never imports ComfyUI."""

@@ -1,0 +1,136 @@
+"""Known file layouts, recognised by the names and shapes of the tensors.
+
+The authors' three files (denoising UNet with PEFT LoRA and temporal layers, appearance UNet, temporal ControlNet), the stage-1 UNet
+without temporal layers, AnimateDiff v1 to v3 motion modules, MagicAnimate's appearance encoder and temporal attention, and the packed
+file of Save TCAN.
+"""
+
+import re
+from dataclasses import dataclass
+
+import torch
+
+from .architecture import Architecture, StateDict, read_architecture
+from .messages import TITLES, CheckpointError
+from .reading import is_finite
+
+PACKED = "tcan."
+VAE_PREFIX = "first_stage_model."  # a packed file may carry a VAE under the host's own names
+V_PRED = "v_pred"  # an empty tensor, by which the host too marks a UNet that predicts velocity
+VAE_SIDE = 4096  # SD1.x VAEs have 512 channels
+
+LORA_FACTOR = re.compile(r"(.+)\.lora_(A|B)(?:\.[^.]+)?\.weight")  # PEFT names: layer, factor, adapter
+_TEMPORAL = re.compile(r"(?:.*?\.)?((?:down_blocks|up_blocks|mid_block)\.(?:\d+\.)?motion_modules\..+)")
+_FOREIGN = (
+    (
+        "model.diffusion_model.",
+        "a whole Stable Diffusion checkpoint: load it with Load Checkpoint and wire its model into APPA Apply",
+    ),
+    (
+        "control_model.",
+        "a ControlNet in its original layout: load it with Load ControlNet Model and wire it into Temporal ControlNet",
+    ),
+    (
+        "zero_convs.",
+        "a ControlNet in its original layout: load it with Load ControlNet Model and wire it into Temporal ControlNet",
+    ),
+    ("lora_unet_", "a LoRA: load it with Load LoRA"),
+    (VAE_PREFIX, "a VAE: load it with Load VAE"),
+)
+
+
+@dataclass
+class Part:
+    """One network of a checkpoint under diffusers' names, with where it came from."""
+
+    tensors: StateDict
+    source: str
+    architecture: Architecture | None = None
+
+
+def _strip(name: str) -> str:
+    """Take off what data-parallel training and wrappers put in front of names."""
+    while name.startswith("module."):
+        name = name.removeprefix("module.")
+    return name
+
+
+def split_file(tensors: StateDict, source: str) -> dict[str, Part]:
+    """The parts in one file's tensors, by the field names of `Checkpoint` (``temporal``: a motion module by itself).
+
+    Raises:
+        CheckpointError: a file of another kind.
+    """
+    tensors = {_strip(name): tensor for name, tensor in tensors.items()}
+    if any(name.startswith(PACKED) for name in tensors):
+        return _split_packed(tensors, source)
+    temporal = {match[1]: tensor for name, tensor in tensors.items() if (match := _TEMPORAL.fullmatch(name))}
+    rest = {name: tensor for name, tensor in tensors.items() if not _TEMPORAL.fullmatch(name)}
+    if "controlnet_cond_embedding.conv_in.weight" in rest:
+        parts = {"controlnet": _network(rest, source, "ControlNet")}
+        if temporal:
+            parts["controlnet_temporal"] = Part(temporal, source)
+        return parts
+    if "conv_in.weight" in rest and any(name.startswith("up_blocks.") for name in rest):
+        return _split_unet(rest, temporal, source)
+    if temporal:
+        return {"temporal": Part(temporal, source)}
+    for prefix, meaning in _FOREIGN:
+        if any(name.startswith(prefix) for name in tensors):
+            raise CheckpointError(f"The file '{source}' is {meaning}.")
+    raise CheckpointError(
+        f"The file '{source}' holds no part of TCAN ({len(tensors)} tensors, none under a name that a UNet, an appearance encoder,"
+        " a ControlNet or a motion module has): choose another checkpoint."
+    )
+
+
+def _network(tensors: StateDict, source: str, title: str) -> Part:
+    try:
+        return Part(tensors, source, read_architecture(tensors))
+    except ValueError as error:
+        raise CheckpointError(f"The {title} in '{source}' cannot be used: {error}.") from error
+
+
+def _split_unet(tensors: StateDict, temporal: StateDict, source: str) -> dict[str, Part]:
+    """A denoising UNet with or without LoRA and temporal layers, or an appearance UNet, which has no output head."""
+    lora = {name: tensor for name, tensor in tensors.items() if LORA_FACTOR.fullmatch(name)}
+    base = {name.replace(".base_layer.", "."): tensor for name, tensor in tensors.items() if name not in lora}
+    if "conv_out.weight" not in base and not temporal and not lora:
+        return {"appearance": _network(base, source, "appearance encoder")}
+    parts = {"unet": _network(base, source, "UNet")}
+    if lora:
+        parts["appa"] = Part(lora, source)
+    if temporal:
+        parts["unet_temporal"] = Part(temporal, source)
+    return parts
+
+
+def _split_packed(tensors: StateDict, source: str) -> dict[str, Part]:
+    groups: dict[str, dict[str, torch.Tensor]] = {}
+    for name, tensor in tensors.items():
+        if name.startswith(PACKED):
+            group, _, rest = name.removeprefix(PACKED).partition(".")
+            groups.setdefault(group, {})[rest] = tensor
+    parts: dict[str, Part] = {}
+    for group, members in groups.items():
+        if group == "empty_prompt":
+            parts[group] = Part(members, source)
+        elif group in ("unet", "appearance", "controlnet"):
+            parts[group] = _network(members, source, TITLES[group])
+        elif group in TITLES:
+            parts[group] = Part(members, source)
+            if group == "appa" and not all(map(LORA_FACTOR.fullmatch, members)):
+                raise CheckpointError(
+                    f"The {TITLES[group]} in '{source}' are damaged: some are no LoRA. Save it again with Save TCAN."
+                )
+    if not parts:
+        raise CheckpointError(f"The packed file '{source}' holds no part of TCAN: save it again with Save TCAN.")
+    vae = {name.removeprefix(VAE_PREFIX): tensor for name, tensor in tensors.items() if name.startswith(VAE_PREFIX)}
+    if vae:
+        # the host builds as wide a VAE as the tensors say
+        if not all(max(tensor.shape, default=1) <= VAE_SIDE and tensor.numel() and is_finite(tensor) for tensor in vae.values()):
+            raise CheckpointError(
+                f"The VAE in '{source}' is damaged (a tensor is empty, too large or no numbers): get it again from where it came from."
+            )
+        parts["vae"] = Part(vae, source)
+    return parts

@@ -1,0 +1,39 @@
+"""What the user is told about weight files: the error, the names of a checkpoint's parts, what to do without one."""
+
+
+class CheckpointError(ValueError):
+    """A file that cannot be used, in one sentence for the person who chose it."""
+
+
+TITLES = {
+    "unet": "denoising UNet",
+    "appa": "APPA (LoRA) layers",
+    "unet_temporal": "temporal layers for the UNet",
+    "appearance": "appearance encoder",
+    "controlnet": "ControlNet",
+    "controlnet_temporal": "temporal layers for the ControlNet",
+}
+NAMES = TITLES | {"temporal": "motion module", "empty_prompt": "embedding of the empty prompt", "vae": "VAE"}
+MEANINGS = {
+    "unet": "wire a model of Load Checkpoint into APPA Apply",
+    "appa": "pose and appearance are not aligned beyond what the UNet does by itself",
+    "unet_temporal": "frames are made one by one and will flicker",
+    "appearance": "the character of the reference image cannot be kept",
+    "controlnet": "wire a ControlNet of Load ControlNet Model into Temporal ControlNet",
+    "controlnet_temporal": "the ControlNet looks at each pose by itself",
+}
+REMEDIES = {
+    "unet": "wire a model of Load Checkpoint into APPA Apply, or put the '[UNet]…' file into the folder",
+    "appa": "put the '[UNet]…' file with its LoRA into the folder",
+    "unet_temporal": "put the stage-2 '[UNet]…' file or an AnimateDiff motion module into the folder",
+    "appearance": "put the '[AppearanceEncoder]…' file (or MagicAnimate's appearance encoder) into the folder",
+    "controlnet": "wire a ControlNet of Load ControlNet Model into it, or put the '[ControlNetT]…' file into the folder",
+    "controlnet_temporal": "put the '[ControlNetT]…' file or an AnimateDiff motion module into the folder, or set temporal_strength to 0",
+    "vae": "use the VAE of Load Checkpoint with an SD1.5 checkpoint, or Load VAE",
+}
+
+
+def shown(text: str, length: int = 80) -> str:
+    """A stranger's name as part of a sentence: printable, and not longer than a line."""
+    text = "".join(letter if letter.isprintable() else "?" for letter in text[: length + 1])
+    return text if len(text) <= length else f"{text[:length]}…"
