@@ -10,7 +10,7 @@ check_host()  # before anything of a newer ComfyUI is imported
 import folder_paths  # noqa: E402
 from comfy_api.latest import ComfyExtension, io  # noqa: E402
 
-from .tcan_modules import made_with  # noqa: E402
+from .tcan_modules import metadata  # noqa: E402
 
 WEB_DIRECTORY = "./web"  # help pages: web/docs/<node id>.md and, in other languages, web/docs/<node id>/<language>.md
 
@@ -45,5 +45,5 @@ class TCANExtension(ComfyExtension):
 
 
 async def comfy_entrypoint() -> TCANExtension:
-    made_with.register(sys.modules.get("server"))
+    metadata.register(sys.modules.get("server"))
     return TCANExtension()

@@ -2,6 +2,7 @@
 
 from comfy_api.latest import io
 
+from ..tcan_modules.patching.noise_schedule import BETA_SCHEDULES
 from .sockets import CATEGORY, PTM, TCAN, Appearance
 
 
@@ -43,8 +44,8 @@ class TCANApply(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "beta_schedule",
-                    options=["linear", "scaled_linear"],
-                    default="linear",
+                    options=list(BETA_SCHEDULES),
+                    default=BETA_SCHEDULES[0],
                     tooltip=(
                         "Noise schedule: 'linear' is TCAN's, 'scaled_linear' leaves the model's own (SD1.5's) alone. Put"
                         " ModelSamplingDiscrete before this node: its prediction type and zsnr are kept. Behind this node it replaces"
@@ -66,11 +67,9 @@ class TCANApply(io.ComfyNode):
         model=None,
         ptm=None,
     ) -> io.NodeOutput:
-        from ..tcan_modules.animate import animate
+        from ..tcan_modules.apply import apply_tcan
 
-        return io.NodeOutput(
-            animate(tcan, appearance, model, ptm, appa_strength, appearance_strength, linear_betas=beta_schedule == "linear")
-        )
+        return io.NodeOutput(apply_tcan(tcan, appearance, model, ptm, appa_strength, appearance_strength, beta_schedule))
 
 
 NODES = [TCANApply]

@@ -8,7 +8,6 @@ from comfy_execution.graph_utils import ExecutionBlocker
 from ..tcan_modules import model_folder
 from ..tcan_modules.log import log
 from ..tcan_modules.weights.checkpoint import Checkpoint, load_checkpoint
-from ..tcan_modules.weights.messages import CheckpointError
 from .sockets import CATEGORY, TCAN
 
 
@@ -46,7 +45,7 @@ class TCANLoad(io.ComfyNode):
 
     @classmethod
     def execute(cls, checkpoint: str) -> io.NodeOutput:
-        from ..tcan_modules.host_models import TCANModels
+        from ..tcan_modules.networks.host_models import TCANModels
 
         loaded = load_checkpoint(model_folder.files_of(checkpoint), checkpoint)
         log.info("%s: %s", loaded.name, "; ".join(loaded.describe()))
@@ -75,17 +74,7 @@ class TCANVAE(io.ComfyNode):
 
     @classmethod
     def execute(cls, tcan) -> io.NodeOutput:
-        import comfy.sd
-
-        part = tcan.checkpoint.require("vae")
-        try:
-            vae = comfy.sd.VAE(sd=dict(part.tensors))
-            vae.throw_exception_if_invalid()
-        except Exception as error:  # whatever the host says to tensors that are no VAE's
-            raise CheckpointError(
-                f"The VAE in '{part.source}' is none that ComfyUI knows: use the VAE of an SD1.5 checkpoint instead."
-            ) from error
-        return io.NodeOutput(vae)
+        return io.NodeOutput(tcan.vae)
 
 
 class TCANSave(io.ComfyNode):

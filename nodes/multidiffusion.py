@@ -1,11 +1,10 @@
 """MultiDiffusion Windows, their preview, and MultiDiffusion Sampler."""
 
 import comfy.samplers
-import comfy.utils
 from comfy_api.latest import io
 
-from ..tcan_modules.maths.windows import check_windows, lay_windows
-from ..tcan_modules.maths.windows_preview import draw_windows
+from ..tcan_modules.maths.windows import NOISE_MODES
+from ..tcan_modules.maths.windows_preview import preview
 from .sockets import CATEGORY
 
 
@@ -33,14 +32,6 @@ def _window_inputs() -> list:
     ]
 
 
-def _windowed(model, window_length: int, window_overlap: int, closed_loop: bool):
-    from ..tcan_modules.animate import max_frames
-    from ..tcan_modules.multidiffusion import in_windows
-
-    check_windows(window_length, window_overlap, max_frames(model))
-    return in_windows(model, window_length, window_overlap, closed_loop)
-
-
 class TCANMultiDiffusion(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -58,7 +49,9 @@ class TCANMultiDiffusion(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, window_length: int, window_overlap: int, closed_loop: bool) -> io.NodeOutput:
-        return io.NodeOutput(_windowed(model, window_length, window_overlap, closed_loop))
+        from ..tcan_modules.multidiffusion import in_windows
+
+        return io.NodeOutput(in_windows(model, window_length, window_overlap, closed_loop))
 
 
 class TCANWindowsPreview(io.ComfyNode):
@@ -83,9 +76,7 @@ class TCANWindowsPreview(io.ComfyNode):
 
     @classmethod
     def execute(cls, latent_image, window_length: int, window_overlap: int, closed_loop: bool) -> io.NodeOutput:
-        check_windows(window_length, window_overlap)
-        frames = latent_image["samples"].shape[0]
-        return io.NodeOutput(draw_windows(lay_windows(frames, window_length, window_overlap, closed_loop), frames))
+        return io.NodeOutput(preview(latent_image["samples"].shape[0], window_length, window_overlap, closed_loop))
 
 
 class TCANMultiDiffusionSampler(io.ComfyNode):
@@ -146,8 +137,8 @@ class TCANMultiDiffusionSampler(io.ComfyNode):
                 io.Boolean.Input("add_noise", default=True, tooltip="Switch it off when the latents are noisy already."),
                 io.Combo.Input(
                     "noise_mode",
-                    options=["repeat_window", "independent", "free_noise"],
-                    default="repeat_window",
+                    options=list(NOISE_MODES),
+                    default=NOISE_MODES[0],
                     tooltip=(
                         "'repeat_window' repeats the noise of one window over the video, as the authors do; 'independent' does not;"
                         " 'free_noise' repeats it shuffled, so that a long video does not repeat its movements. All cost the same."
@@ -177,18 +168,16 @@ class TCANMultiDiffusionSampler(io.ComfyNode):
         noise_mode: str,
     ) -> io.NodeOutput:
         import comfy.sample
-        import latent_preview
 
         from ..tcan_modules import multidiffusion
 
-        windowed = _windowed(model, window_length, window_overlap, closed_loop)
+        windowed = multidiffusion.in_windows(model, window_length, window_overlap, closed_loop)
         latents = comfy.sample.fix_empty_latent_channels(model, latent_image["samples"])
         sigmas = multidiffusion.schedule(windowed, sampler_name, scheduler, steps, denoise)
         noise = None
         if add_noise:
-            repeat = None if noise_mode == "independent" else window_length
-            shuffle = window_length - window_overlap if noise_mode == "free_noise" else None
-            noise = multidiffusion.initial_noise(latents, seed, repeat, latent_image.get("batch_index"), shuffle)
+            indices = latent_image.get("batch_index")
+            noise = multidiffusion.start_noise(latents, seed, noise_mode, window_length, window_overlap, indices)
         samples = multidiffusion.sample(
             windowed,
             positive,
@@ -199,9 +188,8 @@ class TCANMultiDiffusionSampler(io.ComfyNode):
             sampler=sampler_name,
             cfg=cfg,
             seed=seed,
-            full=denoise > 0.9999,
+            denoise=denoise,
             noise_mask=latent_image.get("noise_mask"),
-            callback=latent_preview.prepare_callback(windowed, len(sigmas) - 1),
         )
         return io.NodeOutput({**latent_image, "samples": samples})
 

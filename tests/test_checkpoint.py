@@ -38,7 +38,7 @@ def test_published_files_fill_the_hosts_networks(host):
     import comfy.cldm.cldm
     from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 
-    appearance_unet = host.pack_module("tcan_modules.appearance").AppearanceUNet
+    appearance_unet = host.pack_module("tcan_modules.networks.appearance").AppearanceUNet
     found = {}
     for part, names in authors_tensors().items():
         found |= split_file(names, part)

@@ -209,13 +209,13 @@ def test_as_many_steps_as_asked(reference):
 
 def test_repeated_noise(reference):
     multidiffusion = reference.host.pack_module("tcan_modules.multidiffusion")
-    noise = multidiffusion.initial_noise(torch.zeros(10, 4, 8, 8), 3, repeat=4)
+    noise = multidiffusion.start_noise(torch.zeros(10, 4, 8, 8), 3, "repeat_window", 4, 1)
     assert torch.equal(noise[:4], noise[4:8])
     assert torch.equal(noise[:2], noise[8:])
     assert not torch.equal(noise[0], noise[1])
-    free = multidiffusion.initial_noise(torch.zeros(10, 4, 8, 8), 3, repeat=None)
+    free = multidiffusion.start_noise(torch.zeros(10, 4, 8, 8), 3, "independent", 4, 1)
     assert not torch.equal(free[:4], free[4:8])
-    shuffled = multidiffusion.initial_noise(torch.zeros(40, 4, 8, 8), 3, repeat=4, shuffle=3)
+    shuffled = multidiffusion.start_noise(torch.zeros(40, 4, 8, 8), 3, "free_noise", 4, 1)
     assert torch.equal(shuffled[:4], noise[:4])
     assert {float(frame.sum()) for frame in shuffled} == {float(frame.sum()) for frame in noise[:4]}
     assert not torch.equal(shuffled[4:8], noise[4:8]) or not torch.equal(shuffled[8:12], noise[:4])

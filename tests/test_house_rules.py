@@ -14,9 +14,9 @@ METHODS = {"cuda", "cpu", "float", "half", "bfloat16", "double"}  # tensor.cpu()
 PICTURES = "the host's pictures and masks are float32 in main memory, and numpy and PIL know no other"
 ALLOWED = {
     ("nodes/checkpoint.py", "float"): "the host's conditioning is float32",
-    ("tcan_modules/animate.py", "float"): "timesteps are float32, as the host gives them to its UNet",
+    ("tcan_modules/patching/reference_attention.py", "float"): "timesteps are float32, as the host gives them to its UNet",
     ("tcan_modules/maths/group_norm.py", "float"): "statistics need 32 bits in any precision",
-    ("tcan_modules/noise_schedule.py", "float"): "a schedule is float32, as the host's own are",
+    ("tcan_modules/patching/noise_schedule.py", "float"): "a schedule is float32, as the host's own are",
     ("tcan_modules/maths/group_norm.py", "cpu"): "other devices have no kernel for channels-last features",
     ("tcan_modules/maths/chunking.py", "cpu"): "how much goes into a piece depends on the processor's cache and its allocator",
     ("tcan_modules/maths/temperature.py", "cpu"): PICTURES,

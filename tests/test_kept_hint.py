@@ -65,4 +65,4 @@ def test_nothing_is_kept_after_a_run(reference):
     positive, _ = reference.conditioning(net, reference.poses[:FRAMES])
     used = positive[0][1]["control"]
     reference.sample(reference.apply(), ([*positive], [*positive]), FRAMES)
-    assert used._kept_hint._features is None
+    assert used._model.hints._features is None

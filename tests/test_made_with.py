@@ -6,7 +6,7 @@ import json
 import av
 from PIL import Image
 
-from tcan_modules.made_with import mark
+from tcan_modules.metadata import mark
 from tests.test_workflows import shortened
 
 

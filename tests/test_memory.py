@@ -60,8 +60,8 @@ def test_residuals_for_later_windows_rest_beside_the_latents(reference, monkeypa
 
     def look(executor, *args, **kwargs):
         video = next(each for each in args if isinstance(each, dict) and "tcan_video" in each)["tcan_video"]
-        residuals = [found for frames in video.cache_of(net)._kept.values() for found in frames.values()]
-        places.extend(tensor.device.type for found in residuals for levels in found.values() for tensor in levels)
+        residuals = [found for cached in video.cache_of(net)._kinds.values() for found in cached.values()]
+        places.extend(tensor.device.type for found in residuals for tensor in [*found.output, *found.middle])
         raise Seen
 
     model = reference.apply()
@@ -115,14 +115,13 @@ def test_a_kept_prompt_holds_no_others(reference):
     """The host repeats the prompts for every frame of a call; what is kept of them for the step is one row."""
     import comfy.model_management
 
-    animate = reference.host.pack_module("tcan_modules.animate")
+    attention = reference.host.pack_module("tcan_modules.patching.reference_attention")
     comfy.model_management.load_models_gpu([reference.tcan.appearance])
-    kept = animate._KeptTokens(reference.tcan.appearance.model, reference.appearance, 1.0)
+    tokens = attention.ReferenceTokens(reference.tcan.appearance.model, reference.appearance, 1.0)
     repeated = reference.text(1).repeat(8, 1, 1)
     with torch.inference_mode():
-        kept.at(reference.tcan.unet.model, (500,), torch.tensor([500.0]), repeated[:1])
-    ((text, _features, _projections),) = kept.texts
-    assert text.untyped_storage().nbytes() == repeated[0].nbytes
+        cached = tokens.at(reference.tcan.unet.model, (500,), torch.tensor([500.0]), repeated[:1])
+    assert cached.text.untyped_storage().nbytes() == repeated[0].nbytes
 
 
 def test_counted_bytes_are_given_back():

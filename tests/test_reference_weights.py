@@ -76,26 +76,26 @@ def test_attention_by_hand(host, layer, kernel, monkeypatch):
     """In each of the host's kernels, with more own tokens than one chunk of its queries holds."""
     import comfy.ldm.modules.attention as host_attention
 
-    injection = host.pack_module("tcan_modules.injection")
+    ours = host.pack_module("tcan_modules.patching.reference_attention")
     monkeypatch.setattr(host_attention, "optimized_attention", getattr(host_attention, kernel))
     generator = torch.Generator().manual_seed(1)
     x, kept = torch.randn(2, 600, 16, generator=generator), torch.randn(1, 8, 16, generator=generator)
     share = torch.tensor([1.0, 1, 1, 1, 0.5, 0.5, 3, 1e-9])
     with torch.inference_mode():
         projected = layer.to_k(kept), layer.to_v(kept)
-        ours = injection.joined_attention(layer, x, x, x, projected, share)
-        assert error(ours, by_hand(layer, x, kept, share)) <= 1e-6
-        half = injection.joined_attention(layer, x, x, x, tuple(each[:, :4] for each in projected), None)
+        weighed = ours.reference_attention(layer, x, x, x, projected, share)
+        assert error(weighed, by_hand(layer, x, kept, share)) <= 1e-6
+        half = ours.reference_attention(layer, x, x, x, tuple(each[:, :4] for each in projected), None)
         cropped = by_hand(layer, x, kept, torch.tensor([1.0] * 4 + [0.0] * 4))
         assert error(half, cropped) <= 1e-6
-        assert error(half, ours) > 1e-3
+        assert error(half, weighed) > 1e-3
 
 
 def test_the_bias_is_one_row(host, layer, monkeypatch):
     """Never [queries x keys]; and without weights the kernel gets no mask at all."""
     import comfy.ldm.modules.attention as host_attention
 
-    injection = host.pack_module("tcan_modules.injection")
+    ours = host.pack_module("tcan_modules.patching.reference_attention")
     kernel, masks = host_attention.optimized_attention, []
 
     def watched(*arguments, mask=None, **named):
@@ -105,7 +105,7 @@ def test_the_bias_is_one_row(host, layer, monkeypatch):
     monkeypatch.setattr(host_attention, "optimized_attention", watched)
     x, kept = torch.randn(1, 50, 16), torch.randn(1, 8, 16)
     for share in (None, torch.full((8,), 0.5), torch.tensor(2.0)):
-        injection.joined_attention(layer, x, x, x, (layer.to_k(kept), layer.to_v(kept)), share)
+        ours.reference_attention(layer, x, x, x, (layer.to_k(kept), layer.to_v(kept)), share)
     assert masks[0] is None
     assert [mask.untyped_storage().nbytes() for mask in masks[1:]] == [58 * 4] * 2
 

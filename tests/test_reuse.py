@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from tcan_modules.patching.batch import batch_of
 from tests.graph_error import GraphError
 from tests.host_nodes import Fed, capture
 from tests.reference_set import Reference, error, tensors
@@ -169,22 +170,23 @@ def test_operations_fall_by_half_at_sd15s_width(host):
 
 def test_guidance_that_asks_twice(reference):
     """Calls for the same rows in one prediction are told apart by their order, as they come again in the next."""
-    run = reference.host.pack_module("tcan_modules.reuse").Run(2)
-    x, options = torch.zeros(2, 4, 8, 8), {"uuids": ["prompt"], "cond_or_uncond": [0]}
+    cache = reference.host.pack_module("tcan_modules.patching.deep_cache").FeatureCache(2)
+    x = torch.zeros(2, 4, 8, 8)
+    batch = batch_of(x, {"uuids": ["prompt"], "cond_or_uncond": [0]})
     seen = []
     for is_between in (False, True, False):
-        run.announce(torch.ones(1))
-        run.begin()
+        cache.announce(torch.ones(1))
+        cache.begin()
         for number in range(2):
-            assert run.is_between(x, options) == is_between
-            call = run.next_call(x, options)
+            call = cache.next_call(batch, x)
+            assert cache.has(call) == is_between
             if is_between:
-                seen.append(float(run.features(call, x.device)))
+                seen.append(float(cache.get(call, x.device)))
             else:
-                run.keep(call, torch.tensor(float(number)))
-            run.end_call(call)
+                cache.put(call, torch.tensor(float(number)))
+            cache.end_call(call)
     assert seen == [0.0, 1.0]
-    assert not run.is_between(x, {"cond_or_uncond": [0]})
+    assert not cache.has(cache.next_call(batch_of(x, {"cond_or_uncond": [0]}), x))
 
 
 def test_needs_an_animated_model(reference):
@@ -193,5 +195,5 @@ def test_needs_an_animated_model(reference):
         "speed": {"class_type": "TCANSpeed", "inputs": {"model": ["model", 0], "reuse_steps": 2}},
         "end": capture("speed"),
     }
-    with pytest.raises(GraphError, match="behind it"):
+    with pytest.raises(GraphError, match="after it"):
         reference.host.run_graph(graph)

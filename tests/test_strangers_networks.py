@@ -30,8 +30,14 @@ class Loader:
     """All that the nodes build from files, which are given as tensors."""
 
     def __init__(self, host):
-        self.checkpoint, self.models, self.animate, self.appearance = (
-            host.pack_module(f"tcan_modules.{name}") for name in ("weights.checkpoint", "host_models", "animate", "appearance")
+        self.checkpoint, self.models, self.apply, self.appearance = (
+            host.pack_module(f"tcan_modules.{name}")
+            for name in (
+                "weights.checkpoint",
+                "networks.host_models",
+                "apply",
+                "networks.appearance",
+            )
         )
 
     def __call__(self, files: dict[str, dict[str, torch.Tensor]], monkeypatch) -> list[str]:
@@ -54,7 +60,7 @@ class Loader:
         reference = self.appearance.Appearance(torch.zeros(1, 4, 8, 8))
         if loaded.unet is not None:
             model = attempt(
-                lambda: self.animate.animate(tcan, reference, appearance_strength=float(loaded.appearance is not None))
+                lambda: self.apply.apply_tcan(tcan, reference, appearance_strength=float(loaded.appearance is not None))
             )
             if model is not None:
                 model.patch_model()

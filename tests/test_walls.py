@@ -25,7 +25,9 @@ def imported(file: Path) -> set[str]:
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            base = ".".join([*package[: len(package) - node.level + 1], *filter(None, [node.module])]) if node.level else node.module
+            base = (
+                ".".join([*package[: len(package) - node.level + 1], *filter(None, [node.module])]) if node.level else node.module
+            )
             is_folder = (ROOT / base.replace(".", "/")).is_dir()
             found.update(f"{base}.{alias.name}" if is_folder else base for alias in node.names)
     return found
@@ -62,4 +64,6 @@ def test_a_room_inside_imports_no_door(room):
 
 def test_the_engine_imports_no_node():
     for file in (ROOT / ENGINE).rglob("*.py"):
-        assert not {module for module in imported(file) if module.split(".")[0] in ("puppets", "tests") or ".nodes" in module}, file
+        assert not {module for module in imported(file) if module.split(".")[0] in ("puppets", "tests") or ".nodes" in module}, (
+            file
+        )

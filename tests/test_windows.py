@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tcan_modules.maths.windows import check_windows, closed_windows, open_windows, shuffled_repeats, window_frames
+from tcan_modules.maths.windows import check_windows, closed_windows, open_windows, shuffled_repeats
 
 
 def test_the_authors_windows():
@@ -44,19 +44,6 @@ def test_impossible_windows():
     check_windows(24, 4, max_frames=24)
     with pytest.raises(ValueError, match="at most 24 frames"):
         check_windows(25, 4, max_frames=24)
-
-
-class HostWindow:
-    index_list = (4, 5, 6)
-
-
-def test_whose_windows_a_call_is_about():
-    assert list(window_frames({}, 3)) == [0, 1, 2]
-    assert list(window_frames({"context_window": HostWindow()}, 3)) == [4, 5, 6]
-    assert list(window_frames({"ad_params": {"sub_idxs": [7, 8]}}, 2)) == [7, 8]
-    assert list(window_frames({"ad_params": {"sub_idxs": None}}, 2)) == [0, 1]
-    # the host leaves the last window of an earlier run behind
-    assert list(window_frames({"context_window": HostWindow()}, 5)) == [0, 1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("frames, length, stride", [(40, 16, 12), (33, 16, 16), (16, 16, 4), (9, 4, 1)])

@@ -1,8 +1,8 @@
-"""Windows along time, and which frames of the video a call of the host is about."""
-
-from collections.abc import Sequence
+"""Windows along time (MultiDiffusion, paper section 3.5), and noise that repeats from window to window."""
 
 import torch
+
+NOISE_MODES = ("repeat_window", "independent", "free_noise")  # the first is the authors'
 
 
 def closed_windows(frames: int, length: int, overlap: int) -> list[list[int]]:
@@ -36,42 +36,6 @@ def check_windows(length: int, overlap: int, max_frames: int | None = None) -> N
             f"window_length is {length}, but the temporal layers of this checkpoint see at most {max_frames} frames at once: set it"
             f" to {max_frames} or less."
         )
-
-
-def window_frames(transformer_options: dict, frames: int) -> Sequence[int]:
-    """Indices in the whole video of the ``frames`` that a call of the host holds.
-
-    The host's context handler says them in ``context_window``, AnimateDiff-Evolved in ``ad_params``; without windows they are
-    counted from 0.
-    """
-    window = transformer_options.get("context_window")
-    if window is not None:
-        before = getattr(window, "causal_anchor_index", None)  # a frame that the host puts in front of its own windows
-        found = window.index_list if before is None else [before, *window.index_list]
-        if len(found) == frames:
-            return found
-    indices = (transformer_options.get("ad_params") or {}).get("sub_idxs")
-    if indices is not None and len(indices) == frames:
-        return indices
-    return range(frames)
-
-
-def video_length(transformer_options: dict, frames: int) -> int | None:
-    """Frames of the whole video that a call of ``frames`` frames belongs to; None where its options do not say."""
-    window = transformer_options.get("context_window")
-    if window is not None:
-        return getattr(window, "total_frames", None)
-    params = transformer_options.get("ad_params") or {}
-    if params.get("sub_idxs") is not None:
-        return params.get("full_length")
-    return frames if transformer_options.get("uuids") else None  # the host names the prompts of a sampling run
-
-
-def windows_of_call(transformer_options: dict, frames: int) -> list[Sequence[int]]:
-    """The same, window by window: a call may hold several, of one length and one behind the other (`multidiffusion.JoinedWindow`)."""
-    indices = window_frames(transformer_options, frames)
-    window = transformer_options.get("context_window")
-    return getattr(window, "windows", [indices]) if window is not None and window.index_list is indices else [indices]
 
 
 def shuffled_repeats(frames: int, length: int, stride: int, generator: torch.Generator) -> list[int]:

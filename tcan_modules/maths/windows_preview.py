@@ -1,4 +1,4 @@
-"""A picture of the windows that a video is sampled in: frames from left to right, windows from top to bottom."""
+"""A picture of a video's windows: frames from left to right, windows from top to bottom."""
 
 from collections.abc import Sequence
 
@@ -6,19 +6,27 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
+from .windows import check_windows, lay_windows
+
 _BACK, _LINE, _TEXT = (24, 24, 28), (52, 52, 60), (190, 190, 200)
 _ALONE, _SHARED = (70, 130, 190), (240, 170, 60)
 _LEFT, _TOP, _MAX_WIDTH, _MAX_HEIGHT = 36, 20, 1600, 1200
 
 
+def preview(frames: int, length: int, overlap: int, closed_loop: bool) -> torch.Tensor:
+    """The windows of a video of ``frames`` frames, as ``[1, height, width, 3]`` in 0..1."""
+    check_windows(length, overlap)
+    return draw_windows(lay_windows(frames, length, overlap, closed_loop), frames)
+
+
 def draw_windows(windows: Sequence[Sequence[int]], frames: int) -> torch.Tensor:
     """The windows as ``[1, height, width, 3]`` in 0..1.
 
-    A frame is blue where one window makes it alone and orange where it is averaged over several.
+    A frame is blue if one window makes it, and orange if several are averaged.
 
     Args:
-        windows: each window's frame indices, wrapped around the end or not.
-        frames: frames of the whole video.
+        windows: each window's frame indices, which may wrap around the end.
+        frames: length of the video.
     """
     shared = np.bincount(np.concatenate([np.asarray(window) for window in windows]), minlength=frames) > 1
     column = max(1, min(24, _MAX_WIDTH // frames))

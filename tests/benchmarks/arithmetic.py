@@ -44,7 +44,7 @@ class Meta:
 
     def __init__(self, host: Host):
         self.host = host
-        models = host.pack_module("tcan_modules.host_models")
+        models = host.pack_module("tcan_modules.networks.host_models")
         with torch.device("meta"):
             checkpoint = random_checkpoint(SD15, dtype=torch.float16)
         half = patch.object(models, "_dtypes", lambda *_: (torch.float16, None))  # as on a GPU
@@ -81,34 +81,42 @@ class Meta:
 
     def between(self) -> None:
         """A step of TCAN Speed-ups that reuses the deep features: the outer blocks of both networks."""
-        reuse = self.host.pack_module("tcan_modules.reuse")
+        deep_cache = self._module("patching.deep_cache")
         deep = self.empty(2 * FRAMES, SD15[0], SIZE, SIZE)
         features = {block: self.empty(1, 1, channels) for block, channels in self.appearance.feature_channels().items()}
         options = {"cond_or_uncond": [1, 0]}
-        with self._animated((1, 0), features), reuse.outer_unet(self.unet, lambda: deep, options):
+        with self._animated((1, 0), features), deep_cache.outer_unet(self.unet, lambda: deep, options):
             self.unet(**self.inputs(2 * FRAMES), transformer_options=options)
-        self.control_net(reuse.outer_control_net(self.control))
+        self.control_net(deep_cache.outer_control_net(self.control))
 
     def _features(self) -> dict:
         return self.appearance.features(self.empty(1, 4, SIZE, SIZE), torch.empty(1, device="meta"), self.empty(1, TOKENS, WIDTH))
 
     @contextmanager
     def _animated(self, conds: tuple[int, ...], features: dict) -> Iterator[None]:
-        injection, animate = (self.host.pack_module(f"tcan_modules.{name}") for name in ("injection", "animate"))
-        kept = [(features, {}) if cond == 0 else None for cond in conds]
-        transformers = self._transformers(self.unet)
-        joined = animate._JoinedAttention(kept, dict.fromkeys(features), transformers)
-        temporal = injection.Temporal(self.unet, self.layers).around(injection.Call(FRAMES))
-        with injection.Attention(self.unet).around(joined), transformers.around(len(conds)), temporal:
+        attention = self._module("patching.reference_attention")
+        references = [
+            attention.Reference(self.empty(1, TOKENS, WIDTH), features, dict.fromkeys(features)) if cond == 0 else None
+            for cond in conds
+        ]
+        chunks = self._chunks(self.unet)
+        temporal = self._module("patching.temporal_layers").TemporalPatch(self.unet, self.layers).applied(FRAMES)
+        with (
+            attention.ReferenceAttention(self.unet, chunks).applied(references, {}),
+            chunks.applied(len(conds)),
+            temporal,
+        ):
             yield
 
-    def _transformers(self, network):
-        return self.host.pack_module("tcan_modules.spatial").SpatialTransformers(network)
+    def _chunks(self, network):
+        return self._module("patching.transformer_chunks").TransformerChunks(network)
+
+    def _module(self, name: str):
+        return self.host.pack_module(f"tcan_modules.{name}")
 
     def control_net(self, outer: AbstractContextManager | None = None) -> None:
-        injection = self.host.pack_module("tcan_modules.injection")
-        layered = injection.Temporal(self.control, self.control_layers).around(injection.Call(FRAMES))
-        with layered, self._transformers(self.control).around(1), outer or nullcontext():
+        temporal = self._module("patching.temporal_layers").TemporalPatch(self.control, self.control_layers).applied(FRAMES)
+        with temporal, self._chunks(self.control).applied(1), outer or nullcontext():
             self.control(hint=self.empty(FRAMES, 3, 8 * SIZE, 8 * SIZE), **self.inputs(FRAMES))
 
     def residuals(self, rows: int) -> dict[str, list[torch.Tensor]]:
@@ -126,11 +134,11 @@ def counted(meta: Meta, call: Callable[[], object]) -> tuple[int, int]:
     """Operations of a call, and bytes at its peak."""
     import comfy.ldm.modules.attention as attention
 
-    spatial = meta.host.pack_module("tcan_modules.spatial")
+    chunks = meta.host.pack_module("tcan_modules.patching.transformer_chunks")
     with ExitStack() as undo:
         undo.enter_context(torch.inference_mode())
         # all frames have the same prompt, which tensors without data cannot tell
-        undo.enter_context(patch.object(spatial, "has_equal_rows", lambda *_: True))
+        undo.enter_context(patch.object(chunks, "has_equal_frames", lambda *_: True))
         for name in ("optimized_attention", "optimized_attention_masked"):
             undo.enter_context(patch.object(attention, name, _fused))
         # in this order: the counter of operations takes some apart into others, which hold more

@@ -17,7 +17,7 @@ class Scene:
     def __init__(self, host: Host, channels: tuple[int, ...], frames: int, size: int, dtype: torch.dtype = torch.float32):
         import comfy.model_management
 
-        models = host.pack_module("tcan_modules.host_models")
+        models = host.pack_module("tcan_modules.networks.host_models")
         self.host = host
         self.device = comfy.model_management.get_torch_device()
         self.tcan = models.TCANModels(random_checkpoint(channels, dtype=dtype, device=str(self.device)))
@@ -33,7 +33,7 @@ class Scene:
     def _fill(self, frames: int, size: int) -> None:
         generator = torch.Generator().manual_seed(frames * size)
         self.frames, self.size = frames, size
-        appearance = self.host.pack_module("tcan_modules.appearance")
+        appearance = self.host.pack_module("tcan_modules.networks.appearance")
         self.reference = appearance.Appearance(torch.randn(1, 4, size, size, generator=generator))
         self.poses = torch.zeros(frames, 8 * size, 8 * size, 3)
         for frame in range(frames):

@@ -49,7 +49,7 @@ def test_easycache_is_refused_with_windows(scene, place):
     """It keeps what a prompt changed, and all windows have one prompt: it would add one window's change to another."""
     link = ("EasyCache", WIDGETS)
     before, after = ([link], [WINDOWS]) if place == "before" else ([], [WINDOWS, link])
-    with pytest.raises(GraphError, match="EasyCache mixes the windows of MultiDiffusion up: use LazyCache"):
+    with pytest.raises(GraphError, match="EasyCache mixes up the windows of MultiDiffusion: use LazyCache"):
         video(scene, after, before=before)
 
 

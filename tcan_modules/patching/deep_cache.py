@@ -1,13 +1,13 @@
-"""Deep features of the denoising UNet reused over neighbouring steps (DeepCache, Ma et al., arXiv 2312.00858): faster, and approximate.
+"""DeepCache (Ma et al., arXiv 2312.00858): deep features of the UNet reused over neighbouring steps. Faster, and approximate.
 
-From one step to the next the deep blocks' features hardly change. Every ``steps``-th noise prediction of a run computes everything; the
-ones between run only the outermost blocks of the UNet and of the Temporal ControlNet and take the rest from there, as well as the
-appearance features.
+The deep blocks' features hardly change from one step to the next. Every ``steps``-th noise prediction of a run computes everything; the
+others compute only the outermost blocks of the UNet and of the Temporal ControlNet, and take the deep features and the reference tokens
+from the last full prediction.
 """
 
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
 import comfy.model_management
@@ -15,29 +15,29 @@ import torch
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from torch import nn
 
-from . import injection
-from .appearance import transformers
-from .maths.windows import window_frames
+from ..networks.appearance import transformers
+from .batch import Batch, batch_of
+from .swap import swapped_modules
 
-KEY = "tcan_reuse"
-OUTER = 2  # blocks on each side that run in every prediction; about a fifth of SD1.5's operations at 512x512
+KEY = "tcan_deep_cache"
+OUTER = 2  # blocks on each side that every prediction computes; about a fifth of SD1.5's operations at 512x512
 
 
-class Run:
-    """What one sampling run keeps. The parts of TCAN find it in ``transformer_options`` with `run_of`."""
+class FeatureCache:
+    """Deep features of one sampling run. The other patches find it with `feature_cache_of`."""
 
     def __init__(self, steps: int):
         self.steps = steps
         self.predictions = 0
         self.is_full = True
-        self.sigmas: torch.Tensor | None = None  # of the latest full prediction
+        self.sigmas: torch.Tensor | None = None  # of the latest full prediction, [1]
         self._calls: Counter[tuple] = Counter()  # of the model in this prediction
         self._features: dict[tuple, torch.Tensor] = {}
         self._next_sigmas: torch.Tensor | None = None
         self._lock = threading.Lock()
 
     def announce(self, sigmas: torch.Tensor) -> None:
-        """A prediction may follow. The host's LazyCache can skip it: it counts once a network is asked (`begin`)."""
+        """Expect a prediction at ``sigmas [1]``; it counts once a network is called (`begin`), as LazyCache can skip it."""
         self._next_sigmas = sigmas
 
     def begin(self) -> None:
@@ -53,92 +53,95 @@ class Run:
                 self.sigmas = sigmas
                 self._features.clear()
 
-    def next_call(self, x: torch.Tensor, options: dict) -> tuple | None:
-        """Which window and prompts the coming call ``x [conds * frames, 4, height, width]`` is about, and for which time in a prediction.
+    def next_call(self, batch: Batch, x: torch.Tensor) -> tuple | None:
+        """A key for the coming call of the model on ``x [conds * frames, 4, height, width]``: window, prompts, shape, count.
 
-        Guidance such as Perturbed-Attention Guidance asks several times. Prompts have a new id in each run; None where a host says none.
+        Guidance such as Perturbed-Attention Guidance calls the model several times. Prompts have new ids in each run; None if a host
+        names none.
         """
-        prompts = options.get("uuids")
-        if not prompts:
+        if batch.uuids is None:
             return None
-        frames = x.shape[0] // len(options.get("cond_or_uncond") or [0])
-        call = (tuple(window_frames(options, frames)), tuple(prompts), x.shape)
+        call = (tuple(batch.indices), tuple(batch.uuids), x.shape)
         return (*call, self._calls[call])
 
     def end_call(self, call: tuple | None) -> None:
+        """Count a call that is over."""
         if call is not None:
             self._calls[call[:-1]] += 1
 
-    def is_between(self, x: torch.Tensor, options: dict) -> bool:
-        """Whether the features of the coming call are there to be reused."""
-        return not self.is_full and self.next_call(x, options) in self._features
+    def has(self, call: tuple | None) -> bool:
+        """Whether this prediction reuses the features of a call."""
+        return not self.is_full and call in self._features
 
-    def keep(self, call: tuple | None, features: torch.Tensor) -> None:
-        """Keep a call's features: the latest window's on the device, those of the windows before it in the host's memory."""
+    def put(self, call: tuple | None, features: torch.Tensor) -> None:
+        """Keep the features of a call on its device, and those of earlier windows in the host's memory."""
         if call is None:
             return
         for other, before in list(self._features.items()):  # on several GPUs another thread may add its own
             self._features[other] = before.to(comfy.model_management.intermediate_device())
         self._features[call] = features.clone()
 
-    def features(self, call: tuple, device: torch.device) -> torch.Tensor:
-        """A copy, which other patches may write into."""
+    def get(self, call: tuple, device: torch.device) -> torch.Tensor:
+        """A copy of a call's features, which other patches may write into."""
         return self._features[call].to(device, copy=True)
 
 
-def run_of(options: dict) -> Run | None:
-    """The run that a call of the host belongs to, where features are reused."""
-    run = options.get(KEY)
-    if run is not None:
-        run.begin()
-    return run
+def feature_cache_of(options: dict) -> FeatureCache | None:
+    """The cache of the sampling run that a call of the host belongs to, or None without DeepCache."""
+    cache = options.get(KEY)
+    if cache is not None:
+        cache.begin()
+    return cache
 
 
-class Reuse:
+class DeepCache:
     """The host's wrappers around a sampling run, its noise predictions and their calls of the model."""
 
     def __init__(self, steps: int):
         self.steps = steps
-        self.run: Run | None = None
+        self.cache: FeatureCache | None = None  # of the current run
 
     def around_run(self, executor, *args, **kwargs):
-        outer, self.run = self.run, Run(self.steps)
+        """OUTER_SAMPLE: a run has its own cache."""
+        outer, self.cache = self.cache, FeatureCache(self.steps)
         try:
             return executor(*args, **kwargs)
         finally:
-            self.run = outer
+            self.cache = outer
 
     def around_prediction(self, executor, x, timestep, model_options=None, seed=None):
+        """PREDICT_NOISE: put the cache into the options of the calls; ``timestep [frames]`` holds sigmas."""
         model_options = {} if model_options is None else model_options
-        if self.run is None:
+        if self.cache is None:
             return executor(x, timestep, model_options, seed)
-        self.run.announce(timestep[:1])
+        self.cache.announce(timestep[:1])
         options = model_options.setdefault("transformer_options", {})
-        options[KEY] = self.run
+        options[KEY] = self.cache
         try:
             return executor(x, timestep, model_options, seed)
         finally:
             options.pop(KEY, None)
 
     def around_call(self, executor, x, t, c_concat=None, c_crossattn=None, control=None, transformer_options=None, **kwargs):
+        """APPLY_MODEL: compute all of ``x [conds * frames, 4, height, width]``, or its outer blocks only."""
         options = transformer_options if transformer_options is not None else {}
-        network, run = executor.class_obj.diffusion_model, run_of(options)
-        if run is None:
+        network, cache = executor.class_obj.diffusion_model, feature_cache_of(options)
+        if cache is None:
             return executor(x, t, c_concat, c_crossattn, control, options, **kwargs)
-        call = run.next_call(x, options)
-        if run.is_between(x, options):
-            outer = outer_unet(network, lambda: run.features(call, x.device), options)
+        call = cache.next_call(batch_of(x, options), x)
+        if cache.has(call):
+            patched = outer_unet(network, lambda: cache.get(call, x.device), options)
             control = control and _outer_control(control, len(network.output_blocks))
         else:
-            outer = _watched(network, lambda features: run.keep(call, features))
-        with outer:
+            patched = _observed(network, lambda features: cache.put(call, features))
+        with patched:
             out = executor(x, t, c_concat, c_crossattn, control, options, **kwargs)
-        run.end_call(call)
+        cache.end_call(call)
         return out
 
 
 class _Layer(nn.Module):
-    """A function in the place of a layer."""
+    """A function as a layer."""
 
     def __init__(self, function):
         super().__init__()
@@ -149,21 +152,21 @@ class _Layer(nn.Module):
 
 
 @contextmanager
-def _watched(network: UNetModel, keep) -> Iterator[None]:
-    """The UNet calls ``keep(features)`` with what reaches its last ``OUTER`` output blocks."""
+def _observed(network: UNetModel, keep: Callable[[torch.Tensor], None]) -> Iterator[None]:
+    """The UNet calls ``keep(features)`` with the input of its last ``OUTER`` output blocks."""
 
     def look(x: torch.Tensor) -> torch.Tensor:
         keep(x)
         return x
 
     block = network.output_blocks[-OUTER - 1]
-    with injection.layers(block, {**block._modules, KEY: _Layer(look)}):
+    with swapped_modules(block, {**block._modules, KEY: _Layer(look)}):
         yield
 
 
 @contextmanager
-def outer_unet(network: UNetModel, features, options: dict) -> Iterator[None]:
-    """The UNet without its inner blocks: ``features()`` stands for what they would give to the outer ones.
+def outer_unet(network: UNetModel, features: Callable[[], torch.Tensor], options: dict) -> Iterator[None]:
+    """The UNet without its inner blocks; ``features()`` replaces their output.
 
     The blocks keep their places and numbers, by which other patches find them. An inner block passes one channel on.
     """
@@ -182,23 +185,23 @@ def outer_unet(network: UNetModel, features, options: dict) -> Iterator[None]:
         replaced = [{KEY: passing(block)} for block in inner]
         replaced[-1][f"{KEY}_features"] = _Layer(lambda _: features())
         for block, modules in zip(inner, replaced, strict=True):
-            undo.enter_context(injection.layers(block, modules))
+            undo.enter_context(swapped_modules(block, modules))
         yield
 
 
 @contextmanager
 def outer_control_net(network: nn.Module) -> Iterator[None]:
-    """A ControlNet of the host that ends behind its first ``OUTER`` blocks; its middle residual then means nothing."""
+    """A ControlNet of the host that ends after its first ``OUTER`` blocks; its middle residual then means nothing."""
     kept = {name: block for name, block in network.input_blocks._modules.items() if int(name) < OUTER}
     with ExitStack() as undo:
-        undo.enter_context(injection.layers(network.input_blocks, kept))
+        undo.enter_context(swapped_modules(network.input_blocks, kept))
         for block in (network.middle_block, network.middle_block_out):
-            undo.enter_context(injection.layers(block, {}))
+            undo.enter_context(swapped_modules(block, {}))
         yield
 
 
 def _outer_control(control: dict[str, list], blocks: int) -> dict[str, list]:
-    """Residuals for the outer blocks alone; the host takes them from the lists' ends, in the order of the blocks."""
+    """Residuals for the outer blocks; the host takes them from the lists' ends, in the order of the blocks."""
     outputs, inputs = control.get("output") or [], control.get("input") or []
     inner = [None] * max(0, len(inputs) - OUTER)
     return {

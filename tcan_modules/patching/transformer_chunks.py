@@ -1,8 +1,8 @@
-"""The spatial transformers of a host's network, some frames at a time, and with each text once.
+"""Spatial transformers computed a few frames at a time, and cross-attention with one copy of the text.
 
-A frame is a row of the batch, and no row of a spatial transformer sees another. Large fresh buffers make the peak of any device, and cost
-a CPU more than what is computed in them; so some rows go through a whole transformer at a time. The text is the same for all frames of a
-cond: their queries attend to one row of keys and values, which the host would make again for each frame.
+A spatial transformer treats every frame alone. Large fresh buffers set the memory peak of any device and cost a CPU more than the
+arithmetic in them, so a chunk of frames goes through a whole transformer at a time. All frames of a cond share its text: their queries
+attend to one set of keys and values, which the host would compute for each frame.
 """
 
 import functools
@@ -14,19 +14,23 @@ import torch
 from comfy.ldm.modules.attention import BasicTransformerBlock, CrossAttention, FeedForward, SpatialTransformer
 from torch import nn
 
-from .injection import other_forward
-from .maths.chunking import chunk_length, in_chunks
+from ..maths.chunking import chunk_length, in_chunks
+from .batch import options_of_cond
+from .swap import swapped_forward
 
 
-class SpatialTransformers:
-    """Those of one network; made once and entered for every call, because torch.compile knows layers again by their identity."""
+class TransformerChunks:
+    """The spatial transformers of one network, in chunks.
+
+    Made once for a network and applied to every call, because torch.compile recognises layers by their identity.
+    """
 
     def __init__(self, network: nn.Module):
-        self.cond: int | None = None  # of the batch's conds the one whose rows are under way; None: all of them
+        self.cond: int | None = None  # the cond whose frames are being computed; None: all conds
         self._conds = 1
-        # a context, and whether the rows of each cond have it in common
+        # the latest context, and whether all frames of each cond have the same text in it
         self._shared: tuple[torch.Tensor | None, bool] = None, False
-        self._text: torch.Tensor | None = None  # of the rows under way, where it is shared
+        self._text: torch.Tensor | None = None  # of the frames being computed, if they share it
         self._layers: dict[nn.Module, functools.partial] = {}
         for layer in network.modules():
             if type(layer) is SpatialTransformer:
@@ -37,15 +41,19 @@ class SpatialTransformers:
                 self._layers[layer.attn2] = functools.partial(self._cross_attention, layer.attn2)
 
     @contextmanager
-    def around(self, conds: int) -> Iterator[None]:
-        """For one call with so many conds in the batch; layers that somebody else has changed stay as they are."""
+    def applied(self, conds: int) -> Iterator[None]:
+        """The network with chunked transformers; layers that another custom node changed stay as they are.
+
+        with chunks.applied(conds=2):
+            network(x)
+        """
         with ExitStack() as undo:
             for name in ("_conds", "_shared"):
                 undo.callback(setattr, self, name, getattr(self, name))
             self._conds = conds
             for layer, ours in self._layers.items():
                 if "forward" not in layer.__dict__:
-                    undo.enter_context(other_forward(layer, ours))
+                    undo.enter_context(swapped_forward(layer, ours))
             yield
 
     def _transformer(
@@ -58,18 +66,18 @@ class SpatialTransformers:
         """The host's layer on ``x [conds * frames, channels, height, width]``, ``context [conds * frames, tokens, channels]``."""
         options = {} if transformer_options is None else transformer_options
         is_shared = self._is_shared(context)
-        rows = x.shape[0] // self._conds
+        frames = x.shape[0] // self._conds
         length = chunk_length(x[0])
-        if length >= x.shape[0] or torch.compiler.is_compiling() or _sees_rows(options):
+        if length >= x.shape[0] or torch.compiler.is_compiling() or _is_patched_inside(options):
             return self._on(layer, x, context, options, is_shared, None)
-        length = math.ceil(rows / math.ceil(rows / length))  # chunks of about one size
+        length = math.ceil(frames / math.ceil(frames / length))  # chunks of about one size
         out = []
         for cond in range(self._conds):
-            own = _options_of(options, cond)
-            part, text = (None if each is None else each[cond * rows : (cond + 1) * rows] for each in (x, context))
-            for start in range(0, rows, length):
+            own = options_of_cond(options, cond)
+            latents, text = (None if each is None else each[cond * frames : (cond + 1) * frames] for each in (x, context))
+            for start in range(0, frames, length):
                 some = slice(start, start + length)
-                out.append(self._on(layer, part[some], None if text is None else text[some], own, is_shared, cond))
+                out.append(self._on(layer, latents[some], None if text is None else text[some], own, is_shared, cond))
         return torch.cat(out)
 
     def _on(self, layer, x, context, options: dict, is_shared: bool, cond: int | None) -> torch.Tensor:
@@ -80,11 +88,11 @@ class SpatialTransformers:
             self.cond = self._text = None
 
     def _is_shared(self, context: torch.Tensor | None) -> bool:
-        """Whether all rows of each cond have the same text."""
-        if context is None or torch.compiler.is_compiling():  # to look would break the graph
+        """Whether all frames of each cond have the same text."""
+        if context is None or torch.compiler.is_compiling():  # a look at the values would break the graph
             return False
         if context is not self._shared[0]:
-            self._shared = context, has_equal_rows(context, self._conds)
+            self._shared = context, has_equal_frames(context, self._conds)
         return self._shared[1]
 
     def _cross_attention(self, layer: CrossAttention, x: torch.Tensor, context=None, value=None, mask=None, **host_arguments):
@@ -92,26 +100,21 @@ class SpatialTransformers:
         if context is None or context is not self._text or value is not None or mask is not None:
             return forward(x, context=context, value=value, mask=mask, **host_arguments)
         texts = self._conds if self.cond is None else 1
-        queries = x.reshape(texts, -1, x.shape[-1])
+        queries = x.reshape(texts, -1, x.shape[-1])  # [conds, frames * tokens, channels]
         return forward(queries, context=context[:: len(context) // texts], **host_arguments).view(x.shape)
 
 
-def has_equal_rows(context: torch.Tensor, conds: int) -> bool:
-    """Whether the rows ``[conds * frames, tokens, channels]`` of each cond are all the same."""
-    rows = context.unflatten(0, (conds, -1))
-    return rows.stride(1) == 0 or bool((rows == rows[:, :1]).all())
+def has_equal_frames(context: torch.Tensor, conds: int) -> bool:
+    """Whether all frames of each cond have the same text in ``context [conds * frames, tokens, channels]``."""
+    frames = context.unflatten(0, (conds, -1))
+    return frames.stride(1) == 0 or bool((frames == frames[:, :1]).all())
 
 
 def _feed_forward(layer: FeedForward, x: torch.Tensor) -> torch.Tensor:
     return in_chunks(functools.partial(type(layer).forward, layer), x)
 
 
-def _sees_rows(options: dict) -> bool:
-    """Whether somebody has patched what happens inside of a transformer, and may count on all rows of the batch."""
+def _is_patched_inside(options: dict) -> bool:
+    """Whether another custom node patches the inside of a transformer, and may count on the whole batch."""
     inside = [patches for name, patches in options.get("patches", {}).items() if "attn" in name or name == "middle_patch"]
     return any([*inside, *options.get("patches_replace", {}).values()])
-
-
-def _options_of(options: dict, cond: int) -> dict:
-    """The options of a call with the rows of one cond alone."""
-    return {**options, **{name: options[name][cond : cond + 1] for name in ("cond_or_uncond", "uuids") if options.get(name)}}

@@ -3,11 +3,11 @@
 import comfy.lora
 from comfy.model_patcher import ModelPatcher
 
-from .weights.checkpoint import Checkpoint
-from .weights.layouts import LORA_FACTOR
-from .weights.messages import CheckpointError, shown
-from .weights.naming import host_name
-from .weights.reading import is_finite
+from ..weights.checkpoint import Checkpoint
+from ..weights.layouts import LORA_FACTOR
+from ..weights.messages import CheckpointError, shown
+from ..weights.naming import host_name
+from ..weights.reading import is_finite
 
 
 def add_appa(model: ModelPatcher, checkpoint: Checkpoint, strength: float) -> None:

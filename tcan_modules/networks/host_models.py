@@ -1,4 +1,7 @@
-"""The networks of a checkpoint as models of the host: built on first use, moved, cast and offloaded by its model management."""
+"""The networks of a checkpoint as models of the host, built on first use.
+
+The host's model management moves, casts and offloads them.
+"""
 
 import functools
 import re
@@ -11,26 +14,27 @@ import comfy.model_base
 import comfy.model_management
 import comfy.model_patcher
 import comfy.ops
+import comfy.sd
 import comfy.supported_models
 import comfy.utils
 import torch
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from torch import nn
 
+from ..maths.temporal import TemporalTransformer, sinusoidal_positions
+from ..weights.architecture import HEADS, StateDict
+from ..weights.checkpoint import Checkpoint
+from ..weights.layouts import Part
+from ..weights.messages import TITLES, CheckpointError, shown
+from ..weights.naming import split_temporal, to_host
+from ..weights.reading import is_finite
 from .appearance import AppearanceUNet
-from .maths.temporal import TemporalTransformer, sinusoidal_positions
-from .weights.architecture import HEADS, StateDict
-from .weights.checkpoint import Checkpoint
-from .weights.layouts import Part
-from .weights.messages import TITLES, CheckpointError, shown
-from .weights.naming import split_temporal, to_host
-from .weights.reading import is_finite
 
 _TEMPORAL_ATTENTION = re.compile(r"transformer_blocks\.(\d+)\.attention_blocks\.(\d+)\.")
 
 
 class TCANModels:
-    """What travels on a ``TCAN`` socket: a checkpoint, and its networks as host models, one of each however many nodes use it."""
+    """The value of a ``TCAN`` socket: a checkpoint, and its networks as host models, each built once."""
 
     def __init__(self, checkpoint: Checkpoint):
         self.checkpoint = checkpoint
@@ -90,11 +94,25 @@ class TCANModels:
         _load(model, tensors)
         return comfy.controlnet.ControlNet(model, load_device=comfy.model_management.get_torch_device(), manual_cast_dtype=cast)
 
+    @functools.cached_property
+    def vae(self) -> comfy.sd.VAE:
+        """The checkpoint's VAE."""
+        part = self.checkpoint.require("vae")
+        try:
+            vae = comfy.sd.VAE(sd=dict(part.tensors))
+            vae.throw_exception_if_invalid()
+        except Exception as error:  # whatever the host raises for tensors of another network
+            raise CheckpointError(
+                f"ComfyUI does not recognise the VAE in '{part.source}': use the VAE of an SD1.5 checkpoint instead."
+            ) from error
+        return vae
+
     def temporal(self, key: str, layers: Sequence[int]) -> comfy.model_patcher.ModelPatcher | None:
-        """Temporal layers (`TemporalLayers`) for a network with so many resnets in each level, or None where the file has none.
+        """Temporal layers (`TemporalLayers`) for a network, or None if the file has none.
 
         Args:
             key: ``unet_temporal`` or ``controlnet_temporal``.
+            layers: the number of resnets in each level of the network.
         """
         part: Part | None = getattr(self.checkpoint, key)
         if part is None:
@@ -122,10 +140,11 @@ class TemporalLayers(nn.ModuleDict):
 
     @property
     def max_frames(self) -> int:
+        """How many frames all layers can see at once."""
         return min(layer.max_frames for layer in self.values())
 
     def check_fits(self, channels: dict[str, int], title: str) -> None:
-        """Raise where the blocks of a network (place -> channels) are not those that the layers were made for."""
+        """Raise if the blocks of a network (place -> channels) are not those that the layers were made for."""
         for place, layer in self.items():
             if channels.get(place) != layer.channels:
                 raise ValueError(
@@ -136,7 +155,7 @@ class TemporalLayers(nn.ModuleDict):
 
 
 def _temporal_layer(tensors: dict[str, torch.Tensor], part: Part, key: str) -> tuple[StateDict, Callable]:
-    """The tensors of one layer, checked and with positions, and what builds it on a device in a dtype."""
+    """The tensors of one layer, checked and with positions, and a function that builds it on a device in a dtype."""
     inputs = tensors.get("proj_in.weight")
     channels = inputs.shape[0] if inputs is not None and inputs.ndim else 0
     numbers = {match.groups() for name in tensors if (match := _TEMPORAL_ATTENTION.match(name))}
@@ -172,7 +191,7 @@ def _host_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor,
 
 
 def block_channels(network: nn.Module) -> dict[str, int]:
-    """Channels that come out of each block of a host UNet or ControlNet, by the names of `TemporalLayers`."""
+    """Output channels of each block of a host UNet or ControlNet, by the names of `TemporalLayers`."""
     channels = {}
     for side in ("input", "output"):
         for index, block in enumerate(getattr(network, f"{side}_blocks", [])):
@@ -186,11 +205,11 @@ def _offload_device() -> torch.device:
 
 
 def _patcher(build: Callable[[], nn.Module], disable_dynamic: bool = False) -> comfy.model_patcher.ModelPatcher:
-    """The kind of patcher that the host's own loaders choose; newer hosts ask for the plain one where a prompt has hooks."""
+    """The kind of patcher that the host's own loaders choose; newer hosts ask for the plain one if a prompt has hooks."""
     plain = comfy.model_patcher.ModelPatcher
     kind = plain if disable_dynamic else getattr(comfy.model_patcher, "CoreModelPatcher", plain)
     patcher = kind(build(), comfy.model_management.get_torch_device(), _offload_device())
-    patcher.cached_patcher_init = _patcher, (build,)  # by which the host makes another one: plain, or for another GPU
+    patcher.cached_patcher_init = _patcher, (build,)  # the host builds another with it: a plain one, or one for another GPU
     return patcher
 
 
@@ -209,7 +228,7 @@ def _dtypes(tensors: StateDict):
 
 
 def _check(build: Callable[[], nn.Module], tensors: StateDict, part: Part, key: str) -> dict[str, torch.Tensor]:
-    """The tensors that a network needs; compared with it without memory, before a file's word is taken for how large it is.
+    """The tensors that a network needs, checked on the ``meta`` device before any memory is allocated for the network.
 
     Args:
         build: makes the network on the ``meta`` device.
@@ -223,7 +242,7 @@ def _check(build: Callable[[], nn.Module], tensors: StateDict, part: Part, key: 
 
     try:
         expected = build().state_dict()
-    except Exception as error:  # whatever torch says to sides that no network has
+    except Exception as error:  # whatever torch raises for impossible shapes
         reason = shown(str(error).strip().partition("\n")[0])
         raise refuse(f"no SD1.x network has tensors of such shapes ({reason}), choose another checkpoint") from error
     missing = sorted(expected.keys() - tensors.keys())

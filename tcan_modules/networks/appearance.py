@@ -1,7 +1,7 @@
-"""The appearance UNet and the features it leaves for the denoising UNet (paper section 3.2).
+"""The appearance UNet, which gives the reference tokens (paper section 3.2; authors' ``appearance_encoder.py``).
 
-It sees the clean reference latent at the current timestep with the conditional text. What ``norm1`` gives in the transformer blocks
-of its middle and output blocks is kept (authors' ``mutual_self_attention.py``, ``fusion_blocks="midup"``).
+It sees the clean latent of the reference picture at the current timestep, with the conditional text. Its features are the outputs of
+``norm1`` in the transformer blocks of its middle and output blocks (authors' ``mutual_self_attention.py``, ``fusion_blocks="midup"``).
 """
 
 from dataclasses import dataclass
@@ -11,25 +11,22 @@ from comfy.ldm.modules.attention import SpatialTransformer
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from torch import nn
 
-from .maths.token_weights import TokenWeights, token_grid, token_weights
+from ..maths.token_weights import TokenWeights, token_grid, token_weights
 
-Block = tuple[str, int, int]  # side ("middle" or "output"), number of the host's block, transformer block within it
+Block = tuple[str, int, int]  # side ("middle" or "output"), number of the host's block, transformer block in it
 Features = dict[Block, torch.Tensor]
 
 
 @dataclass
 class Appearance:
-    """What travels on a ``TCAN_APPEARANCE`` socket: VAE latents of the reference images, ``[images, 4, height, width]``.
+    """The value of a ``TCAN_APPEARANCE`` socket: the encoded reference pictures."""
 
-    ``weights [images]`` and ``masks [images, height, width]`` say how much their tokens count (`reference_weights`); None: 1.
-    """
-
-    latents: torch.Tensor
-    weights: torch.Tensor | None = None
-    masks: torch.Tensor | None = None
+    latents: torch.Tensor  # of the VAE, [images, 4, height, width]
+    weights: torch.Tensor | None = None  # how much each picture counts, [images]; None: 1
+    masks: torch.Tensor | None = None  # how much each part of a picture counts, [images, height, width]; None: 1
 
     def token_weights(self, tokens: int) -> TokenWeights:
-        """For a layer with so many tokens of all images together."""
+        """Weights for a layer that has this number of tokens, all pictures together."""
         if self.weights is None and self.masks is None:
             return TokenWeights()
         images, _, height, width = self.latents.shape
@@ -38,7 +35,7 @@ class Appearance:
 
 
 class _NormOnly(nn.Module):
-    """The last transformer block: nothing after its first norm is ever used, and the files do not have it."""
+    """The last transformer block: nothing after its first norm is used, and the files do not have it."""
 
     def __init__(self, norm1: nn.Module):
         super().__init__()
@@ -53,7 +50,7 @@ class _NormOnly(nn.Module):
 
 
 class AppearanceUNet(UNetModel):
-    """The host's UNet, cut behind the first norm of its last transformer block."""
+    """The host's UNet, cut after the first norm of its last transformer block."""
 
     def __init__(self, **config):
         super().__init__(**config)
@@ -66,19 +63,22 @@ class AppearanceUNet(UNetModel):
         self.out = nn.Identity()
 
     def features(self, latents: torch.Tensor, timestep: torch.Tensor, context: torch.Tensor) -> Features:
-        """Kept tokens of each block, ``[1, images * tokens, channels]``: those of several images stand side by side.
+        """The reference tokens of each block.
 
         Args:
             latents: clean latents in the UNet's own scale, ``[images, 4, height, width]``.
             timestep: one timestep, ``[1]``.
             context: the conditional text, ``[1, tokens, channels]``.
+
+        Returns:
+            ``[1, images * tokens, channels]`` for each block: the tokens of all pictures, one after the other.
         """
-        kept: Features = {}
+        features: Features = {}
 
         def keep(norm: torch.Tensor, context, value, options: dict):
             side, number = options["block"]
             if side != "input":
-                kept[side, number, options["block_index"]] = norm.reshape(1, -1, norm.shape[-1])
+                features[side, number, options["block_index"]] = norm.reshape(1, -1, norm.shape[-1])
             return norm, context, value
 
         images = latents.shape[0]
@@ -88,15 +88,15 @@ class AppearanceUNet(UNetModel):
             context=context.expand(images, -1, -1),
             transformer_options={"patches": {"attn1_patch": [keep]}},
         )
-        return kept
+        return features
 
     def feature_channels(self) -> dict[Block, int]:
-        """Width of the kept tokens of each block."""
-        return {block: inner.norm1.weight.shape[0] for block, inner in meeting_blocks(self).items()}
+        """Channels of each block's reference tokens."""
+        return {block: inner.norm1.weight.shape[0] for block, inner in reference_blocks(self).items()}
 
 
-def meeting_blocks(network: nn.Module) -> dict[Block, nn.Module]:
-    """The transformer blocks where appearance is kept in one UNet and read in the other: those of the middle and output blocks."""
+def reference_blocks(network: nn.Module) -> dict[Block, nn.Module]:
+    """The transformer blocks that write reference tokens in one UNet and read them in the other: all of the middle and output blocks."""
     blocks = [
         ("middle", 0, network.middle_block),
         *(("output", index, block) for index, block in enumerate(network.output_blocks)),
