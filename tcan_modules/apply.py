@@ -36,7 +36,7 @@ def apply_tcan(
     appearance_strength: float = 1.0,
     beta_schedule: str = noise_schedule.BETA_SCHEDULES[0],
 ) -> ModelPatcher:
-    """A clone of the model that animates the character of ``appearance``, for every sampler of the host.
+    """A clone of the model that animates the character of ``appearance`` in any sampler.
 
     Args:
         model: any SD1.x model; None: the UNet of the checkpoint.

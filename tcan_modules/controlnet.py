@@ -1,7 +1,7 @@
-"""Temporal ControlNet: ComfyUI's ControlNet with TCAN's temporal layers (paper section 3.3; authors' ``run_controlnet``).
+"""Temporal ControlNet: ComfyUI's ControlNet with TCAN's temporal layers.
 
 It runs over the whole video in windows without overlap, once for each noise prediction and positive prompt. The windows of the UNet,
-and both conds of guidance, take each frame's residuals from there.
+and both conds of guidance, take each frame's residuals from there (paper section 3.3; authors' ``run_controlnet``).
 """
 
 import math
@@ -55,7 +55,7 @@ def temporal_control_net(
 
 
 class TemporalControlNet(TakenByOtherPacks, comfy.controlnet.ControlNet):
-    """The host's ControlNet as an adapter: it finds the frames and the text, `TemporalControlModel` computes the residuals."""
+    """An adapter: the host calls it, it finds frames and text, `TemporalControlModel` computes."""
 
     def __init__(self, base: comfy.controlnet.ControlNet, layers: ModelPatcher | None, strength: float):
         super().__init__(None, load_device=base.load_device, manual_cast_dtype=base.manual_cast_dtype)
@@ -83,7 +83,10 @@ class TemporalControlNet(TakenByOtherPacks, comfy.controlnet.ControlNet):
         return twin
 
     def inference_memory_requirements(self, dtype: torch.dtype) -> float:
-        """Bytes beyond the weights: a window's residuals for both conds of guidance, and once more while they are joined."""
+        """Bytes beyond the weights.
+
+        A window's residuals for both conds of guidance, and once more while they are joined.
+        """
         poses = self.cond_hint_original
         frames = min(poses.shape[0], self.layers.model.max_frames if self.layers is not None else 16)
         pixels = math.prod(poses.shape[-2:]) / self.compression_ratio**2
@@ -110,7 +113,12 @@ class TemporalControlNet(TakenByOtherPacks, comfy.controlnet.ControlNet):
         self._model.hints.forget()
 
     def get_control(self, x_noisy, t, cond, batched_number, transformer_options):
-        """Residuals for ``x_noisy [conds * frames, 4, height, width]`` at sigmas ``t``, merged with the previous ControlNet's."""
+        """Residuals for one call of the UNet, merged with the previous ControlNet's.
+
+        Args:
+            x_noisy: ``[conds * frames, 4, height, width]``.
+            t: sigmas, ``[conds * frames]``.
+        """
         previous = None
         if self.previous_controlnet is not None:
             previous = self.previous_controlnet.get_control(x_noisy, t, cond, batched_number, transformer_options)

@@ -1,5 +1,7 @@
-"""What this pack asks of ComfyUI, looked for once before its nodes are loaded: another version is told in a sentence, not found out
-in the middle of a graph."""
+"""The names of ComfyUI that the pack uses, checked before its nodes load.
+
+Another version is then reported in one sentence instead of failing in the middle of a graph.
+"""
 
 import importlib
 

@@ -1,4 +1,4 @@
-"""One logger for the whole pack; every line that an artist sees in the console begins with ``[TCAN]``."""
+"""One logger for the whole pack; every line in the console begins with ``[TCAN]``."""
 
 import logging
 

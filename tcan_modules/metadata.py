@@ -1,4 +1,4 @@
-"""Says in the files that a graph saves that they were made with TCAN, through the host's own metadata."""
+"""Marks the files that a graph saves as made with TCAN, through ComfyUI's own metadata."""
 
 from .log import log
 
@@ -7,10 +7,10 @@ _ANIMATES = "TCANApply"  # without this node nobody is animated
 
 
 def mark(request: dict) -> dict:
-    """A request to run a graph, as the host's server got it, marked where TCAN animates in it.
+    """Mark a request to run a graph, as the host's server got it, if TCAN animates in it.
 
-    The host's Save nodes write every entry of ``extra_pnginfo`` beside the workflow: into mp4, webm, PNG and WebP. With the
-    request, not when a node runs, so that it is also there when the node's result is cached.
+    The host's Save nodes write every entry of ``extra_pnginfo`` beside the workflow: into mp4, webm, PNG and WebP. The mark is set with the
+    request, not by a node, so that it is also there if the node's result is cached.
     """
     nodes = request.get("prompt")
     if isinstance(nodes, dict) and any(isinstance(node, dict) and node.get("class_type") == _ANIMATES for node in nodes.values()):
@@ -23,7 +23,7 @@ def register(server) -> None:
     """Ask the host's server to show every request to `mark`.
 
     Args:
-        server: the host's module of that name; None or without an instance where this process only loads nodes and serves nobody.
+        server: the host's module of that name; None, or without an instance, in a process that serves nobody.
     """
     instance = getattr(getattr(server, "PromptServer", None), "instance", None)
     if instance is None:

@@ -20,7 +20,10 @@ _DEVICE = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\.|$)")  # names that W
 
 
 def choices() -> list[str]:
-    """Each checkpoint file, and each folder that holds some, by its path under ``models/tcan`` (with ``/`` on every system)."""
+    """All checkpoint files, and folders with such files, by their path under ``models/tcan``.
+
+    Paths have ``/`` on every system.
+    """
     files = {path.relative_to(root).as_posix() for root in _roots() for path in _files_below(root, ())}
     folders = {name.rpartition("/")[0] for name in files} - {""}
     return sorted(folders) + sorted(files)
@@ -42,7 +45,9 @@ def _files_below(folder: Path, around: tuple[str, ...]) -> Iterator[Path]:
 
 
 def files_of(choice: str) -> list[Path]:
-    """The files of a choice. Links that the user laid in a model folder may lead out of it; names may not.
+    """The files of a choice.
+
+    Links in a model folder may lead out of it, because the user made them; names may not.
 
     Raises:
         CheckpointError: nothing of that name under the model folders.
@@ -62,7 +67,7 @@ def files_of(choice: str) -> list[Path]:
 
 
 def fingerprint(choice: str) -> tuple:
-    """Changes when a file of the choice changes, so that the host loads it again."""
+    """A value that changes with the files of the choice, so that the host loads them again."""
     try:
         return tuple((str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in files_of(choice))
     except (CheckpointError, OSError) as error:
@@ -70,10 +75,10 @@ def fingerprint(choice: str) -> tuple:
 
 
 def save(checkpoint: Checkpoint, filename: str) -> Path:
-    """Write the packed file at once or not at all; a file of that name that holds something else is kept.
+    """Write the packed file whole or not at all; never replace a file with other contents.
 
     Raises:
-        CheckpointError: a name that is none, or that is taken.
+        CheckpointError: an impossible name, or one that is taken.
     """
     from safetensors import SafetensorError
     from safetensors.torch import save_file

@@ -1,4 +1,7 @@
-"""MultiDiffusion along time for any model, and TCAN's own sampling (paper section 3.5; authors' ``pipeline_animation.py``)."""
+"""MultiDiffusion along time for any model, and TCAN's own way to sample.
+
+Paper section 3.5; authors' ``pipeline_animation.py``.
+"""
 
 import comfy.model_management
 import comfy.sample
@@ -51,11 +54,12 @@ def _refuse_easycache(handler: MultiDiffusionHandler, frames: int, model_options
 def start_noise(
     latents: torch.Tensor, seed: int, mode: str, length: int, overlap: int, batch_index: list[int] | None = None
 ) -> torch.Tensor:
-    """Start noise for ``latents [frames, 4, height, width]``, of the same shape, in one of the `windows.NOISE_MODES`.
+    """Start noise for ``latents [frames, 4, height, width]``, of the same shape.
 
     Args:
-        length, overlap: of the windows. ``repeat_window`` repeats the noise of one window over the video, as the authors do;
+        mode: one of `windows.NOISE_MODES`. ``repeat_window`` repeats the noise of one window over the video, as the authors do;
             ``free_noise`` repeats it in another order after every window (`shuffled_repeats`).
+        length, overlap: of the windows.
         batch_index: the host's, for ``independent`` noise.
     """
     frames = latents.shape[0]

@@ -67,3 +67,26 @@ def test_the_engine_imports_no_node():
         assert not {module for module in imported(file) if module.split(".")[0] in ("puppets", "tests") or ".nodes" in module}, (
             file
         )
+
+
+NODES = sorted((ROOT / "nodes").glob("*.py"))
+
+
+@pytest.mark.parametrize("file", NODES, ids=lambda file: file.stem)
+def test_nodes_compute_nothing(file):
+    """A node describes itself and calls the engine: no numbers, no pictures, no loop over frames."""
+    assert not {module.split(".")[0] for module in imported(file)} & {"torch", "numpy", "scipy", "math", "PIL"}
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    arithmetic = [node for node in ast.walk(tree) if isinstance(node, ast.BinOp) and not isinstance(node.op, ast.BitOr)]
+    assert not arithmetic, [ast.unparse(node) for node in arithmetic]
+    bodies = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name == "execute"]
+    loops = (ast.For, ast.While, ast.ListComp, ast.GeneratorExp, ast.DictComp, ast.SetComp)
+    assert not [ast.unparse(node) for body in bodies for node in ast.walk(body) if isinstance(node, loops)]
+
+
+@pytest.mark.parametrize("file", NODES, ids=lambda file: file.stem)
+def test_choices_are_written_in_the_engine(file):
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.keyword) and node.arg == "options":
+            assert not [part for part in ast.walk(node.value) if isinstance(part, ast.Constant)], ast.unparse(node)

@@ -1,6 +1,7 @@
-"""GroupNorm over frames, height and width together, as in the authors' 3-D networks (``resnet.py``: GroupNorm on 5-D tensors).
+"""GroupNorm over frames, height and width together (authors' ``resnet.py``).
 
-Frames are stacked on the batch axis, so calling torch's GroupNorm on the 5-D volume would copy the tensor twice.
+The authors normalise 5-D tensors. Frames are stacked on the batch axis here, so calling torch's GroupNorm on the 5-D volume would copy
+the tensor twice.
 """
 
 import torch

@@ -1,7 +1,8 @@
-"""The pose-driven temperature map, PTM (paper section 3.4; authors' ``magicanimate/utils/util.py``, ``get_taumap``).
+"""The pose-driven temperature map, PTM (paper section 3.4; authors' ``get_taumap``).
 
 Far from the skeleton the temporal attention is flattened, so that the background stays still: a pixel's scores are divided by
-``T = tau * D + 1``, D its distance to the nearest skeleton pixel of any frame in the window, over half of the image's diagonal.
+``T = tau * D + 1``, where D is its distance to the nearest skeleton pixel of any frame in the window, over half of the image's diagonal
+(authors' ``magicanimate/utils/util.py``).
 """
 
 from collections import OrderedDict
@@ -14,14 +15,25 @@ from ..log import log
 
 
 def skeleton_mask(pose_images: torch.Tensor) -> np.ndarray:
-    """Pixels where a pose is drawn: ``[frames, height, width, channels]`` -> bool ``[frames, height, width]``."""
+    """Pixels of a drawn pose.
+
+    Args:
+        pose_images: ``[frames, height, width, channels]``.
+
+    Returns:
+        bool ``[frames, height, width]``.
+    """
     return (pose_images != 0).any(dim=-1).cpu().numpy()
 
 
 def temperature_map(skeleton: np.ndarray, tau: float) -> np.ndarray:
-    """Temperatures of the image's pixels, float32 ``[height, width]``, from the union of a window's skeletons (bool).
+    """Temperatures of the image's pixels, ``T = tau * D + 1``.
 
-    Without any skeleton there is nothing to be far from, and every temperature is 1.
+    Args:
+        skeleton: union of a window's skeletons, bool ``[height, width]``. Without any skeleton every temperature is 1.
+
+    Returns:
+        float32 ``[height, width]``.
     """
     from scipy.ndimage import distance_transform_edt
 
@@ -32,14 +44,14 @@ def temperature_map(skeleton: np.ndarray, tau: float) -> np.ndarray:
 
 
 def resize_to_grid(temperature: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """Nearest-neighbour (floor) resize of a ``[height, width]`` map straight from the image to a layer's grid."""
+    """Nearest-neighbour (floor) resize of a map ``[height, width]`` to a layer's grid."""
     return torch.nn.functional.interpolate(temperature[None, None], (height, width), mode="nearest")[0, 0]
 
 
 class TemperatureMaps:
-    """The ``TCAN_PTM`` socket: skeletons of a whole video, and the temperatures of any window of it.
+    """The value of a ``TCAN_PTM`` socket: temperatures of any window of a video.
 
-    The skeletons are kept as bits, and only maps of the layers' small grids are kept, so that long videos take little memory.
+    It keeps the skeletons as bits, and maps of the layers' small grids only, so that a long video takes little memory.
     """
 
     KEPT_GRIDS = 4096
@@ -53,14 +65,17 @@ class TemperatureMaps:
         self._latest: tuple[tuple, torch.Tensor] | None = None  # the image-sized map that all grids of a window are cut from
 
     def image(self, indices: Sequence[int]) -> np.ndarray:
-        """Temperatures ``[height, width]`` of a window, at the size of the pose images; one pose serves every frame."""
+        """Temperatures ``[height, width]`` of a window, at the size of the pose images.
+
+        One pose serves every frame.
+        """
         chosen = sorted(set(indices)) if self.frames > 1 else [0]
         bits = np.bitwise_or.reduce(self._bits[chosen], axis=0)
         skeleton = np.unpackbits(bits, count=self.height * self.width).astype(bool)
         return temperature_map(skeleton.reshape(self.height, self.width), self.tau)
 
     def grid(self, indices: Sequence[int], height: int, width: int) -> torch.Tensor | None:
-        """Temperatures ``[height, width]`` of a layer's grid, or None where ``min_resolution`` leaves the layer alone."""
+        """Temperatures ``[height, width]`` of a layer's grid; None below ``min_resolution``."""
         if min(height, width) < self.min_resolution:
             return None
         window = tuple(indices)
@@ -78,7 +93,15 @@ class TemperatureMaps:
     def grids(
         self, indices: Sequence[int], height: int, width: int, levels: int, device: torch.device
     ) -> dict[tuple[int, int], torch.Tensor]:
-        """Temperatures of a window on a device, for the grids of a UNet's levels from the latents' size down, each half of the last."""
+        """Temperatures of a window for all grids of a UNet, on a device.
+
+        Args:
+            height, width: of the latents, the largest grid; each level halves them, rounding up.
+            levels: number of the UNet's levels.
+
+        Returns:
+            ``[height, width]`` by height and width.
+        """
         grids = {}
         for _ in range(levels):
             found = self.grid(indices, height, width)
@@ -88,7 +111,7 @@ class TemperatureMaps:
         return grids
 
     def check_frames(self, frames: int) -> None:
-        """Raise where the video to sample is not as long as the poses (a single pose serves every frame)."""
+        """Raise if the sampled video has another length than the poses; one pose serves every frame."""
         if self.frames not in (1, frames):
             raise ValueError(
                 f"The PTM was built from {self.frames} pose images, but {frames} latents are sampled: give PTM Builder one pose image"

@@ -1,4 +1,4 @@
-"""The temporal transformer of the UNet and the ControlNet (AnimateDiff's motion module; authors' ``motion_module.py``).
+"""The temporal transformer (AnimateDiff's motion module; authors' ``motion_module.py``).
 
 The host's layer classes and its attention are arguments, so that its memory management casts and moves these weights.
 """
@@ -14,7 +14,10 @@ Attention = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, int], torch.Tens
 
 
 def plain_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, heads: int) -> torch.Tensor:
-    """Scaled dot-product attention on ``[batch, tokens, channels]``; the signature of the host's ``optimized_attention``."""
+    """Scaled dot-product attention on ``[batch, tokens, channels]``.
+
+    It has the signature of the host's ``optimized_attention``.
+    """
     query, key, value = (tensor.unflatten(-1, (heads, -1)).transpose(1, 2) for tensor in (query, key, value))
     return nn.functional.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
 
@@ -86,7 +89,7 @@ class _FeedForward(nn.Module):
 
 
 class TemporalBlock(nn.Module):
-    """Self-attentions over frames, then a feed-forward; each normalises its input and adds to it."""
+    """Attention over frames and a feed-forward; each normalises its input and adds to it."""
 
     def __init__(
         self,
@@ -115,7 +118,10 @@ class TemporalBlock(nn.Module):
 
 
 class TemporalTransformer(nn.Module):
-    """One temporal layer (paper section 3.3): ``x + strength * proj_out(blocks(proj_in(norm(x))))``, over the frames of each pixel."""
+    """One temporal layer (paper section 3.3), over the frames of each pixel.
+
+    ``x + strength * proj_out(blocks(proj_in(norm(x))))``
+    """
 
     def __init__(
         self,

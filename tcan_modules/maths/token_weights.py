@@ -1,7 +1,7 @@
-"""How much each token of the reference images counts in attention: a weight for each image and masks (torch alone).
+"""How much each reference token counts in attention: picture weights and masks.
 
-A token of weight w has w times its share in the softmax: log(w) is added to its scores. A token of weight 0 is taken out of the
-keys, which is the same and costs nothing.
+A token of weight w has w times its share in the softmax: log(w) is added to its scores. A token of weight 0 is removed from the keys,
+which gives the same and costs nothing.
 """
 
 import math
@@ -13,14 +13,14 @@ import torch
 
 @dataclass
 class TokenWeights:
-    """Which tokens of the images are kept at one grid, and how much each kept one counts (None: all, and all the same)."""
+    """Which reference tokens of a layer are kept, and how much each counts."""
 
     kept: torch.Tensor | None = None  # indices, [kept tokens]
     weights: torch.Tensor | None = None  # [kept tokens], above 0
 
 
 def read_weights(text: str, images: int) -> list[float]:
-    """One weight for each image from ``"1, 0.5"``; an empty text is 1 for all.
+    """One weight for each picture from text such as ``"1, 0.5"``; an empty text is 1 for all.
 
     Raises:
         ValueError: in one sentence, what is wrong with the text.
@@ -53,7 +53,13 @@ def read_weights(text: str, images: int) -> list[float]:
 
 
 def read_masks(mask: torch.Tensor, images: int) -> torch.Tensor:
-    """One mask for each image, ``[images, height, width]`` in 0..1, from one for all of them or one for each.
+    """One mask for each picture, from one for all of them or one for each.
+
+    Args:
+        mask: MASK of the host, ``[height, width]`` or ``[masks, height, width]``.
+
+    Returns:
+        ``[images, height, width]`` in 0..1.
 
     Raises:
         ValueError: in one sentence, what is wrong with the masks.
@@ -75,17 +81,17 @@ def read_masks(mask: torch.Tensor, images: int) -> torch.Tensor:
 
 
 def token_grid(height: int, width: int, tokens: int) -> tuple[int, int]:
-    """Height and width of a layer with so many tokens, in a UNet that sees latents of ``height`` x ``width``."""
+    """Height and width of the layer with this number of tokens, for latents of a size."""
     while height * width > tokens:
         height, width = (height + 1) // 2, (width + 1) // 2
     return height, width
 
 
 def token_weights(weights: torch.Tensor, masks: torch.Tensor | None, grid: tuple[int, int]) -> TokenWeights:
-    """The weights of the tokens of a layer, image after image and row after row, as the kept features lie.
+    """The weights of a layer's tokens, in the order of the reference tokens.
 
     Args:
-        weights: for each image, ``[images]``.
+        weights: for each picture, ``[images]``.
         masks: ``[images, height, width]`` of any size; a token's share is the mean of the mask over its area.
         grid: height and width of the layer.
     """

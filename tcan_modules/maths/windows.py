@@ -1,4 +1,4 @@
-"""Windows along time (MultiDiffusion, paper section 3.5), and noise that repeats from window to window."""
+"""Windows along time (MultiDiffusion, paper section 3.5), and noise that repeats with them."""
 
 import torch
 
@@ -6,14 +6,17 @@ NOISE_MODES = ("repeat_window", "independent", "free_noise")  # the first is the
 
 
 def closed_windows(frames: int, length: int, overlap: int) -> list[list[int]]:
-    """The authors' windows (``pipelines/context.py``, step 0): every ``length - overlap`` frames, wrapped around the end."""
+    """Windows every ``length - overlap`` frames, wrapped around the end.
+
+    These are the authors' windows (``pipelines/context.py``, step 0).
+    """
     if frames <= length:
         return [list(range(frames))]
     return [[(start + offset) % frames for offset in range(length)] for start in range(0, frames, length - overlap)]
 
 
 def open_windows(frames: int, length: int, overlap: int) -> list[list[int]]:
-    """Windows every ``length - overlap`` frames; the last one is moved back to end with the video."""
+    """Windows every ``length - overlap`` frames; the last one moves back to end with the video."""
     if frames <= length:
         return [list(range(frames))]
     starts = [*range(0, frames - length, length - overlap), frames - length]
@@ -21,12 +24,12 @@ def open_windows(frames: int, length: int, overlap: int) -> list[list[int]]:
 
 
 def lay_windows(frames: int, length: int, overlap: int, closed_loop: bool) -> list[list[int]]:
-    """The windows of a video, in the order in which they are evaluated."""
+    """The windows of a video, in the order of their evaluation."""
     return (closed_windows if closed_loop else open_windows)(frames, length, overlap)
 
 
 def check_windows(length: int, overlap: int, max_frames: int | None = None) -> None:
-    """Raise where windows cannot be laid, or are longer than the temporal layers can see (``max_frames``)."""
+    """Raise if windows never move on, or are longer than the temporal layers can see."""
     if overlap >= length:
         raise ValueError(
             f"window_overlap ({overlap}) must be smaller than window_length ({length}), or the windows would never move on."
@@ -39,10 +42,13 @@ def check_windows(length: int, overlap: int, max_frames: int | None = None) -> N
 
 
 def shuffled_repeats(frames: int, length: int, stride: int, generator: torch.Generator) -> list[int]:
-    """FreeNoise (Qiu et al., arXiv 2310.15169): for each frame of the video, the frame of the first window whose noise it gets.
+    """FreeNoise (Qiu et al., arXiv 2310.15169): which frame's noise each frame of a video gets.
 
-    Behind the first window, every ``stride`` frames are those of a window earlier, shuffled: all windows of that stride then hold the
-    same noises, each in another order.
+    After the first window, every ``stride`` frames repeat those of one window earlier, shuffled: all windows of that stride hold the same
+    noises, each in another order.
+
+    Returns:
+        For each frame of the video an index into the first ``length`` frames.
     """
     order = list(range(length))
     while len(order) < frames:

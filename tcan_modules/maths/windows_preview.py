@@ -51,7 +51,7 @@ def draw_windows(windows: Sequence[Sequence[int]], frames: int) -> torch.Tensor:
 
 
 def _spacing(size: int, room: int) -> int:
-    """Every how many cells a label has room: 1, 2, 4, 8, …"""
+    """Every how many cells a label fits: 1, 2, 4, 8 and so on."""
     step = 1
     while step * size < room:
         step *= 2

@@ -1,4 +1,4 @@
-"""APPA: LoRA that aligns pose and appearance (paper section 3.1), as weight patches of the host."""
+"""APPA: LoRA that aligns pose and appearance (paper section 3.1), as weight patches."""
 
 import comfy.lora
 from comfy.model_patcher import ModelPatcher

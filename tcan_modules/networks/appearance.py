@@ -1,7 +1,8 @@
-"""The appearance UNet, which gives the reference tokens (paper section 3.2; authors' ``appearance_encoder.py``).
+"""The appearance UNet, which gives the reference tokens (paper section 3.2).
 
 It sees the clean latent of the reference picture at the current timestep, with the conditional text. Its features are the outputs of
-``norm1`` in the transformer blocks of its middle and output blocks (authors' ``mutual_self_attention.py``, ``fusion_blocks="midup"``).
+``norm1`` in the transformer blocks of its middle and output blocks (authors' ``appearance_encoder.py``, and
+``mutual_self_attention.py`` with ``fusion_blocks="midup"``).
 """
 
 from dataclasses import dataclass
@@ -96,7 +97,10 @@ class AppearanceUNet(UNetModel):
 
 
 def reference_blocks(network: nn.Module) -> dict[Block, nn.Module]:
-    """The transformer blocks that write reference tokens in one UNet and read them in the other: all of the middle and output blocks."""
+    """The transformer blocks that write reference tokens in one UNet and read them in the other.
+
+    All of the middle and output blocks.
+    """
     blocks = [
         ("middle", 0, network.middle_block),
         *(("output", index, block) for index, block in enumerate(network.output_blocks)),

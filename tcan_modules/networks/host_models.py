@@ -34,7 +34,10 @@ _TEMPORAL_ATTENTION = re.compile(r"transformer_blocks\.(\d+)\.attention_blocks\.
 
 
 class TCANModels:
-    """The value of a ``TCAN`` socket: a checkpoint, and its networks as host models, each built once."""
+    """The value of a ``TCAN`` socket: a checkpoint, and its networks as host models.
+
+    Each network is built once, however many nodes use it.
+    """
 
     def __init__(self, checkpoint: Checkpoint):
         self.checkpoint = checkpoint
@@ -128,7 +131,7 @@ class TCANModels:
 
 
 class TemporalLayers(nn.ModuleDict):
-    """The temporal layers of one network, named by the host's block that each follows (``input_4``, ``output_0``)."""
+    """The temporal layers of one network, named by the host's block before each (``input_4``)."""
 
     def __init__(self, blocks: dict[str, StateDict], part: Part, key: str):
         super().__init__()
@@ -144,7 +147,7 @@ class TemporalLayers(nn.ModuleDict):
         return min(layer.max_frames for layer in self.values())
 
     def check_fits(self, channels: dict[str, int], title: str) -> None:
-        """Raise if the blocks of a network (place -> channels) are not those that the layers were made for."""
+        """Raise if the layers were made for a network with other blocks (place -> channels)."""
         for place, layer in self.items():
             if channels.get(place) != layer.channels:
                 raise ValueError(
@@ -191,7 +194,7 @@ def _host_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor,
 
 
 def block_channels(network: nn.Module) -> dict[str, int]:
-    """Output channels of each block of a host UNet or ControlNet, by the names of `TemporalLayers`."""
+    """Output channels of each block of a host's network, by the names of `TemporalLayers`."""
     channels = {}
     for side in ("input", "output"):
         for index, block in enumerate(getattr(network, f"{side}_blocks", [])):

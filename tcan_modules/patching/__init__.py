@@ -1,1 +1,1 @@
-"""What TCAN puts into ComfyUI's UNet and ControlNet for the length of a call, and takes out again."""
+"""What TCAN puts into ComfyUI's UNet and ControlNet for the length of a call."""

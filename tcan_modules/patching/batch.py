@@ -1,4 +1,4 @@
-"""What one call of the host holds: the conds of the batch, and the frames of the video in each of them."""
+"""What one call of the host holds: conds, and the frames of the video in each of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import torch
 
 @dataclass(frozen=True)
 class Batch:
-    """The batch axis ``[conds * frames, …]`` of a call: cond after cond, and in each cond frame after frame."""
+    """The batch axis ``[conds * frames, …]`` of a call: cond after cond, frame after frame."""
 
     conds: list[int]  # the host's ``cond_or_uncond``: 0 for a positive prompt, 1 for a negative one
     windows: list[Sequence[int]]  # indices in the video of each window's frames; all windows have one length
@@ -17,7 +17,7 @@ class Batch:
 
     @property
     def indices(self) -> Sequence[int]:
-        """Index in the video of each frame of a cond; a frame occurs twice if two windows of the call overlap."""
+        """Index in the video of each frame of a cond; overlapping windows of a call repeat some."""
         return self.windows[0] if len(self.windows) == 1 else [frame for window in self.windows for frame in window]
 
     @property

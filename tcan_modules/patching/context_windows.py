@@ -1,6 +1,7 @@
-"""Windows along time through ComfyUI's context handler (MultiDiffusion, paper section 3.5; authors' ``pipeline_animation.py``).
+"""Windows along time through ComfyUI's context handler (MultiDiffusion, paper section 3.5).
 
-Every noise prediction evaluates all windows and averages them with equal weights where they overlap.
+Every noise prediction evaluates all windows and averages them with equal weights where they overlap (authors'
+``pipeline_animation.py``).
 """
 
 import inspect
@@ -45,7 +46,7 @@ class MultiDiffusionHandler(comfy.context_windows.IndexListContextHandler):
         self.causal_window_fix = False  # newer hosts would put the frame before a window in front of it
 
     def calls(self, frames: int, model_options: dict) -> list[JoinedWindow]:
-        """The windows of a video in the order of their evaluation, as many in one call as the model's options say."""
+        """The windows of a video in the order of their evaluation, one or several for each call."""
         windows = lay_windows(frames, self.context_length, self.context_overlap, self.closed_loop)
         count = model_options.get(AT_ONCE, 1)
         return [JoinedWindow(windows[start : start + count], frames) for start in range(0, len(windows), count)]
@@ -63,10 +64,16 @@ class MultiDiffusionHandler(comfy.context_windows.IndexListContextHandler):
         return x_in.shape[0] > self.context_length
 
     def set_step(self, timestep: torch.Tensor, model_options: dict) -> None:
-        """Do nothing: the windows do not depend on the step, and second-order samplers ask between steps."""
+        """Do nothing: the windows do not depend on the step (``timestep [1]``).
+
+        The host would look the step up, and fail for second-order samplers, which ask between steps.
+        """
 
     def get_resized_cond(self, cond_in, x_in: torch.Tensor, window, device=None) -> list | None:
-        """Conds cut to a window; also what the host passes whole: prompts and concatenated latents with an entry for each frame."""
+        """Conds cut to a window of ``x_in [frames, 4, height, width]``.
+
+        Also what the host passes whole: prompts and concatenated latents with an entry for each frame.
+        """
         resized = super().get_resized_cond(cond_in, x_in, window, device)
         for cond in resized or []:
             cond["model_conds"] = {

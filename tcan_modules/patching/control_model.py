@@ -1,4 +1,7 @@
-"""A frozen ControlNet with temporal layers on one window (paper section 3.3; authors' ``ControlNet3DModel``)."""
+"""A frozen ControlNet with temporal layers, on one window (paper section 3.3).
+
+Authors' ``ControlNet3DModel``.
+"""
 
 from collections.abc import Callable
 from contextlib import ExitStack

@@ -1,8 +1,8 @@
-"""DeepCache (Ma et al., arXiv 2312.00858): deep features of the UNet reused over neighbouring steps. Faster, and approximate.
+"""DeepCache (Ma et al., arXiv 2312.00858): deep features reused over neighbouring steps.
 
-The deep blocks' features hardly change from one step to the next. Every ``steps``-th noise prediction of a run computes everything; the
-others compute only the outermost blocks of the UNet and of the Temporal ControlNet, and take the deep features and the reference tokens
-from the last full prediction.
+Faster, and approximate. The deep blocks' features hardly change from one step to the next. Every ``steps``-th noise prediction of a run
+computes everything; the others compute only the outermost blocks of the UNet and of the Temporal ControlNet, and take the deep features
+and the reference tokens from the last full prediction.
 """
 
 import threading
@@ -37,11 +37,17 @@ class FeatureCache:
         self._lock = threading.Lock()
 
     def announce(self, sigmas: torch.Tensor) -> None:
-        """Expect a prediction at ``sigmas [1]``; it counts once a network is called (`begin`), as LazyCache can skip it."""
+        """Expect a prediction at ``sigmas [1]``.
+
+        It counts only once a network is called (`begin`), because the host's LazyCache can skip it.
+        """
         self._next_sigmas = sigmas
 
     def begin(self) -> None:
-        """Begin the announced prediction, at the first of its calls; on several GPUs these come from several threads."""
+        """Begin the announced prediction, at the first of its calls.
+
+        On several GPUs these come from several threads.
+        """
         with self._lock:
             sigmas, self._next_sigmas = self._next_sigmas, None
             if sigmas is None:
@@ -54,10 +60,15 @@ class FeatureCache:
                 self._features.clear()
 
     def next_call(self, batch: Batch, x: torch.Tensor) -> tuple | None:
-        """A key for the coming call of the model on ``x [conds * frames, 4, height, width]``: window, prompts, shape, count.
+        """A key for the coming call of the model: its window, prompts, shape, and number.
 
-        Guidance such as Perturbed-Attention Guidance calls the model several times. Prompts have new ids in each run; None if a host
-        names none.
+        Guidance such as Perturbed-Attention Guidance calls the model several times. Prompts have new ids in each run.
+
+        Args:
+            x: ``[conds * frames, 4, height, width]``.
+
+        Returns:
+            None if the host names no prompts.
         """
         if batch.uuids is None:
             return None
@@ -74,7 +85,10 @@ class FeatureCache:
         return not self.is_full and call in self._features
 
     def put(self, call: tuple | None, features: torch.Tensor) -> None:
-        """Keep the features of a call on its device, and those of earlier windows in the host's memory."""
+        """Keep a call's features ``[conds * frames, channels, height, width]`` on their device.
+
+        Those of earlier windows move to the host's memory.
+        """
         if call is None:
             return
         for other, before in list(self._features.items()):  # on several GPUs another thread may add its own
@@ -87,7 +101,7 @@ class FeatureCache:
 
 
 def feature_cache_of(options: dict) -> FeatureCache | None:
-    """The cache of the sampling run that a call of the host belongs to, or None without DeepCache."""
+    """The cache of the sampling run that a call belongs to; None without DeepCache."""
     cache = options.get(KEY)
     if cache is not None:
         cache.begin()
@@ -95,7 +109,7 @@ def feature_cache_of(options: dict) -> FeatureCache | None:
 
 
 class DeepCache:
-    """The host's wrappers around a sampling run, its noise predictions and their calls of the model."""
+    """The host's wrappers around a sampling run, its predictions and their calls of the model."""
 
     def __init__(self, steps: int):
         self.steps = steps
@@ -110,7 +124,7 @@ class DeepCache:
             self.cache = outer
 
     def around_prediction(self, executor, x, timestep, model_options=None, seed=None):
-        """PREDICT_NOISE: put the cache into the options of the calls; ``timestep [frames]`` holds sigmas."""
+        """PREDICT_NOISE: put the cache into the options; ``timestep [frames]`` holds sigmas."""
         model_options = {} if model_options is None else model_options
         if self.cache is None:
             return executor(x, timestep, model_options, seed)
@@ -123,7 +137,11 @@ class DeepCache:
             options.pop(KEY, None)
 
     def around_call(self, executor, x, t, c_concat=None, c_crossattn=None, control=None, transformer_options=None, **kwargs):
-        """APPLY_MODEL: compute all of ``x [conds * frames, 4, height, width]``, or its outer blocks only."""
+        """APPLY_MODEL: compute the whole UNet, or its outer blocks only.
+
+        Args:
+            x: ``[conds * frames, 4, height, width]``.
+        """
         options = transformer_options if transformer_options is not None else {}
         network, cache = executor.class_obj.diffusion_model, feature_cache_of(options)
         if cache is None:
@@ -169,6 +187,9 @@ def outer_unet(network: UNetModel, features: Callable[[], torch.Tensor], options
     """The UNet without its inner blocks; ``features()`` replaces their output.
 
     The blocks keep their places and numbers, by which other patches find them. An inner block passes one channel on.
+
+    Args:
+        features: gives ``[conds * frames, channels, height, width]``.
     """
 
     def passing(block: nn.Module) -> _Layer:
@@ -191,7 +212,10 @@ def outer_unet(network: UNetModel, features: Callable[[], torch.Tensor], options
 
 @contextmanager
 def outer_control_net(network: nn.Module) -> Iterator[None]:
-    """A ControlNet of the host that ends after its first ``OUTER`` blocks; its middle residual then means nothing."""
+    """A ControlNet of the host that ends after its first ``OUTER`` blocks.
+
+    Its middle residual then means nothing.
+    """
     kept = {name: block for name, block in network.input_blocks._modules.items() if int(name) < OUTER}
     with ExitStack() as undo:
         undo.enter_context(swapped_modules(network.input_blocks, kept))

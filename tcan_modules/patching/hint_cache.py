@@ -1,4 +1,4 @@
-"""Cache of what a ControlNet's hint layers make of the pose images, which is the same at every step."""
+"""Cache of a ControlNet's hint features, which are the same at every step."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,7 +10,10 @@ from .swap import swapped_forward
 
 
 class HintCache:
-    """The hint features of the latest window, ``[frames, channels, height, width]``; more would grow with the video."""
+    """The hint features of the latest window, ``[frames, channels, height, width]``.
+
+    One window only: more would grow with the video.
+    """
 
     def __init__(self):
         self._window: tuple | None = None
@@ -18,10 +21,10 @@ class HintCache:
 
     @contextmanager
     def applied(self, network: nn.Module, window: tuple, pose_images: Callable[[], torch.Tensor]) -> Iterator[None]:
-        """The hint layers of a ControlNet see ``pose_images()`` once for each ``window``, whatever hint a call passes.
+        """The hint layers of a ControlNet see ``pose_images()``, once for each ``window``.
 
             with cache.applied(network, (0, 1, 2), lambda: images):
-                network(x=latents, hint=latents, …)
+                network(x=latents, hint=latents, …)  # the hint is ignored
 
         Args:
             window: a key that changes with the pose images.

@@ -39,7 +39,7 @@ def without_buffers(schedule: torch.nn.Module) -> torch.nn.Module:
 
 
 def linear_betas(schedule: torch.nn.Module) -> torch.nn.Module:
-    """TCAN's schedule for a model, with the model's prediction type, steps (LCM) and zero terminal SNR.
+    """TCAN's betas, with the model's prediction type, steps (LCM) and zero terminal SNR.
 
     Raises:
         ValueError: the model has no discrete schedule.

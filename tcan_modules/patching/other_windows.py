@@ -12,7 +12,7 @@ def _refused(what: str):
 
 
 class TakenByOtherPacks:
-    """Mixed into a ControlNet. It accepts what the packs set, and refuses the inputs of theirs that it cannot use."""
+    """Mixed into a ControlNet: accepts what these packs set, refuses inputs that it cannot use."""
 
     # AnimateDiff-Evolved takes no ControlNet into its windows that lacks these; it says the same in transformer_options
     sub_idxs: list[int] | None = None

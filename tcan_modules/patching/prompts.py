@@ -1,4 +1,7 @@
-"""The text that the ControlNet sees: the positive prompt's, for both conds of guidance (authors' ``run_controlnet``)."""
+"""The text that the ControlNet sees: the positive prompt's, for both conds of guidance.
+
+Authors' ``run_controlnet``.
+"""
 
 from collections.abc import Callable, Sequence
 
@@ -8,7 +11,9 @@ from .batch import Batch
 
 
 def prompts_of(batch: Batch, positive: list[dict], is_controlled: Callable[[object], bool]) -> list[dict]:
-    """For each cond of a batch the positive cond whose text it takes: its own, or the first one for a negative cond.
+    """For each cond of a batch, the positive cond whose text the ControlNet sees.
+
+    A positive cond sees its own text, a negative one that of the first positive.
 
     Args:
         positive: the positive conds of the prediction.
@@ -22,16 +27,22 @@ def prompts_of(batch: Batch, positive: list[dict], is_controlled: Callable[[obje
 
 
 def text_of_frames(prompt: dict, indices: Sequence[int], frames: int | None) -> torch.Tensor:
-    """A prompt's text ``[1 or frames, tokens, channels]``; text for each frame of a video of ``frames`` is cut to the window."""
+    """A prompt's text for a window, ``[1 or frames, tokens, channels]``.
+
+    Text for each frame of a video of ``frames`` is cut to the window.
+    """
     text = _text_of(prompt)
     return text[list(indices)] if text.shape[0] == frames > 1 else text[:1]
 
 
 def text_of_batch(batch: Batch, cond: dict) -> torch.Tensor:
-    """The text of a batch's first conditional cond, ``[1 or frames, tokens, channels]``, without knowledge of the prompts.
+    """The text of a batch's first positive cond, if the prompts are not known.
 
     Args:
         cond: the host's joined conditioning of the batch.
+
+    Returns:
+        ``[1 or frames, tokens, channels]``.
     """
     text = cond.get("crossattn_controlnet", cond["c_crossattn"])
     start = (batch.conds.index(0) if 0 in batch.conds else 0) * batch.frames

@@ -1,4 +1,4 @@
-"""Reference attention: the denoising UNet's self-attention also sees the reference tokens (paper section 3.2).
+"""Reference attention: self-attention that also sees the reference (paper section 3.2).
 
 The appearance UNet gives tokens at the current timestep (`ReferenceTokens`); in the middle and output blocks of the denoising UNet their
 keys and values are appended to those of every conditional frame (`ReferenceAttention`). Authors' ``mutual_self_attention.py``.
@@ -58,13 +58,18 @@ def reference_attention(
 
 
 def with_reference(own: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
-    """``own [frames, tokens, channels]`` with ``reference [1, reference tokens, channels]`` appended to each frame's tokens."""
+    """Append reference tokens to each frame's own.
+
+    Args:
+        own: ``[frames, tokens, channels]``.
+        reference: ``[1, reference tokens, channels]``.
+    """
     return torch.cat([own, reference.expand(own.shape[0], -1, -1)], dim=1)
 
 
 @dataclass
 class Reference:
-    """Reference tokens at one timestep for one text, and their keys and values in the denoising UNet's layers."""
+    """Reference tokens at one timestep for one text, with their keys and values."""
 
     text: torch.Tensor  # [1, tokens, channels]
     features: Features
@@ -113,7 +118,14 @@ class ReferenceTokens:
         ]
 
     def at(self, base, key: tuple, timestep: torch.Tensor, text: torch.Tensor) -> Reference:
-        """The reference at one timestep ``[1]`` for one text ``[1, tokens, channels]``; ``key`` is what it depends on besides the text."""
+        """The reference at one timestep for one text.
+
+        Args:
+            base: the host's model (``BaseModel``).
+            key: everything but the text that the reference depends on.
+            timestep: ``[1]``.
+            text: ``[1, tokens, channels]``.
+        """
         if key != self.key:
             self.forget()
             self.key = key

@@ -1,4 +1,4 @@
-"""A ControlNet's residuals, and a cache of them for the frames of a video during one noise prediction."""
+"""A ControlNet's residuals, and a cache of them during one noise prediction."""
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
@@ -36,9 +36,9 @@ class Residuals:
 
 
 class ResidualCache:
-    """Residuals of a video's frames at one noise prediction, computed in windows without overlap.
+    """Residuals of a video's frames at one noise prediction.
 
-    A ``kind`` tells apart residuals of the same frames: the prompt, and all blocks of the UNet or its outer ones only.
+    A ``kind`` tells apart residuals of the same frames: the prompt, and whether all blocks of the UNet get one or its outer ones only.
     """
 
     def __init__(self):
@@ -52,7 +52,9 @@ class ResidualCache:
         compute: Callable[[list[int]], Residuals],
         later: set[int],
     ) -> list[Residuals]:
-        """The residuals of each frame; other frames of this kind stay only if they are in the same windows or asked for later.
+        """The residuals of each frame, computed in windows without overlap.
+
+        Afterwards the cache keeps, of this kind, the frames of the same windows and the frames in ``later``.
 
         Args:
             windows: windows over the whole video; a frame's residuals come from the first window that has it.
@@ -70,7 +72,10 @@ class ResidualCache:
         return [cached[frame] for frame in frames]
 
     def keep_for(self, frames: set[int]) -> None:
-        """Keep these frames of every kind, where latents are kept: the UNet's peak is then the same for any video."""
+        """Keep these frames of every kind, in the memory where latents are kept.
+
+        The UNet's peak is then the same for a video of any length.
+        """
         place = comfy.model_management.intermediate_device()
         for cached in self._kinds.values():
             _drop(cached, frames)

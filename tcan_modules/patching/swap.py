@@ -1,7 +1,9 @@
-"""Exchange parts of another network while a ``with`` block runs; what stood there before comes back, also after an error.
+"""Exchange parts of a network while a ``with`` block runs.
 
-with swapped_forward(network.norm, forward), swapped_modules(network.block, {"0": layer}):
-    network(x)
+    with swapped_forward(network.norm, forward), swapped_modules(network.block, {"0": layer}):
+        network(x)
+
+The former parts come back, also after an error.
 """
 
 from collections.abc import Iterator
@@ -23,7 +25,7 @@ def swapped_modules(block: nn.Module, modules: dict[str, nn.Module]) -> Iterator
 
 @contextmanager
 def swapped_forward(module: nn.Module, forward) -> Iterator[None]:
-    """Give ``module`` another ``forward``; one that another custom node put there before comes back."""
+    """Give ``module`` another ``forward``; one from another custom node comes back afterwards."""
     theirs = module.__dict__.get("forward")
     module.forward = forward
     try:

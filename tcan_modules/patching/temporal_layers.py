@@ -1,7 +1,7 @@
-"""Temporal layers in ComfyUI's UNet or ControlNet for one call (paper section 3.3; authors' ``unet_controlnet.py``).
+"""Temporal layers in ComfyUI's UNet or ControlNet for one call (paper section 3.3).
 
 The network is patched when a call begins and restored when it ends, also after an error or a cancelled run: other clones of the model,
-its state dict, and LoRAs loaded meanwhile never see a change.
+its state dict, and LoRAs loaded meanwhile never see a change (authors' ``unet_controlnet.py``).
 """
 
 import functools
@@ -35,9 +35,10 @@ class _Call:
 
 
 class TemporalPatch:
-    """A network's temporal layers, and the GroupNorms of its residual blocks and head over all frames of a window.
+    """A network's temporal layers, and its GroupNorms over all frames of a window.
 
-    The SiLU after such a norm writes into the norm's output: at the widest block these are the largest tensors of all.
+    These are the norms of residual blocks and of the head. The SiLU after such a norm writes into the norm's output: at the widest block
+    these are the largest tensors of all.
 
     Made once for a network and applied to every call, because torch.compile recognises layers by their identity.
     """
@@ -77,7 +78,10 @@ class TemporalPatch:
 
 
 def residual_norms(network: nn.Module) -> list[tuple[nn.Module, nn.Module]]:
-    """The GroupNorms that see a window as one volume in the authors' 3-D networks, each with its SiLU (``resnet.py``, ``unet.py``)."""
+    """The GroupNorms of residual blocks and of the head, each with its SiLU.
+
+    The authors' 3-D networks normalise a window as one volume in them (``resnet.py``, ``unet.py``).
+    """
     blocks = [module for module in network.modules() if isinstance(module, ResBlock)]
     chains = [chain for block in blocks for chain in (block.in_layers, block.out_layers)]
     head = getattr(network, "out", None)

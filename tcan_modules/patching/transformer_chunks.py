@@ -1,4 +1,4 @@
-"""Spatial transformers computed a few frames at a time, and cross-attention with one copy of the text.
+"""Spatial transformers in chunks of frames, and cross-attention with one copy of the text.
 
 A spatial transformer treats every frame alone. Large fresh buffers set the memory peak of any device and cost a CPU more than the
 arithmetic in them, so a chunk of frames goes through a whole transformer at a time. All frames of a cond share its text: their queries
@@ -42,7 +42,7 @@ class TransformerChunks:
 
     @contextmanager
     def applied(self, conds: int) -> Iterator[None]:
-        """The network with chunked transformers; layers that another custom node changed stay as they are.
+        """The network with chunked transformers; layers that another custom node changed stay.
 
         with chunks.applied(conds=2):
             network(x)
@@ -105,7 +105,11 @@ class TransformerChunks:
 
 
 def has_equal_frames(context: torch.Tensor, conds: int) -> bool:
-    """Whether all frames of each cond have the same text in ``context [conds * frames, tokens, channels]``."""
+    """Whether all frames of each cond have the same text.
+
+    Args:
+        context: ``[conds * frames, tokens, channels]``.
+    """
     frames = context.unflatten(0, (conds, -1))
     return frames.stride(1) == 0 or bool((frames == frames[:, :1]).all())
 

@@ -1,7 +1,7 @@
-"""The whole video during one noise prediction, for a ControlNet that the host calls with the frames of one window.
+"""The whole video during one noise prediction, for a ControlNet that sees one window.
 
-APPA Apply and MultiDiffusion Windows wrap every noise prediction of their model and pass it on in the model's options. A hook on the
-ControlNet could do the same, but the host gives up dynamic VRAM for a prompt with hooks.
+APPA Apply and MultiDiffusion Windows wrap every noise prediction of their model and pass the video on in the model's options. A hook on
+the ControlNet could do the same, but the host gives up dynamic VRAM for a prompt with hooks.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ KEY = "tcan_video"
 
 @dataclass
 class WholeVideo:
-    """The video that a noise prediction is about; it ends with the prediction, and its caches with it."""
+    """The video of a noise prediction; it ends with the prediction, and its caches with it."""
 
     latents: torch.Tensor  # noisy, [frames, 4, height, width]
     positive: list[dict]  # conds

@@ -1,4 +1,4 @@
-"""The architecture of an SD1.x network, read from the names and shapes of its diffusers state dict."""
+"""The architecture of an SD1.x network, read from its diffusers state dict."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -16,9 +16,9 @@ MOST = 32  # levels, layers of a level, transformer blocks of a layer: more is n
 
 
 class ChannelMultiple(Fraction):
-    """A level's width as a multiple of the first level's; times that width it gives a whole number of channels.
+    """A level's width as a multiple of the first level's width.
 
-    The host multiplies ``channel_mult`` with ``model_channels`` and needs an int, also where the ratio is none (64, 96, ...).
+    The host multiplies ``channel_mult`` by ``model_channels`` and needs an int, also if the ratio is a fraction (64, 96, …).
     """
 
     def __mul__(self, other: int) -> int:
@@ -45,7 +45,10 @@ class Architecture:
     context_dim: int
 
     def host_config(self) -> dict:
-        """Keyword arguments of the host's ``UNetModel`` (and, with ``hint_channels``, of its ``ControlNet``)."""
+        """Keyword arguments of the host's ``UNetModel``.
+
+        With ``hint_channels`` also of its ``ControlNet``.
+        """
         width = self.block_channels[0]
         up = [depth for block in self.depth_up for depth in block]
         return {
@@ -92,6 +95,11 @@ def _indices(names: Iterable[str], pattern: str) -> set[int]:
 
 
 def count_layers(names: Iterable[str], pattern: str) -> int:
+    """How many layers match a pattern that has one number.
+
+    Raises:
+        ValueError: the numbers have gaps, or there are more than `MOST`.
+    """
     found = _indices(names, pattern)
     if found != set(range(len(found))) or len(found) > MOST:
         names = pattern.replace(r"(\d+)", "N").replace("\\", "").rstrip(".")

@@ -14,7 +14,7 @@ from .reading import is_finite, read_file
 
 @dataclass
 class Checkpoint:
-    """What a file or folder holds; a part that it does not hold is None."""
+    """The parts of a file or folder; None for a part that it does not have."""
 
     name: str
     unet: Part | None = None
@@ -38,7 +38,7 @@ class Checkpoint:
         return found
 
     def describe(self) -> list[str]:
-        """What was found and what is missing, a line each."""
+        """What was found and what is missing, one line for each part."""
         lines = []
         for part, title in TITLES.items():
             found: Part | None = getattr(self, part)
@@ -56,7 +56,10 @@ class Checkpoint:
 
 
 def pack(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
-    """All tensors of a checkpoint under the names of our packed file, ready for safetensors (no two share memory)."""
+    """All tensors of a checkpoint under the names of the packed file, ready for safetensors.
+
+    No two share memory.
+    """
     packed = {
         f"{PACKED}{part}.{name}": tensor
         for part in TITLES
@@ -78,10 +81,10 @@ def pack(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
 
 
 def load_checkpoint(paths: Iterable[Path], name: str) -> Checkpoint:
-    """Read files that belong together (the trio of a folder, or one file) and put their parts in place.
+    """Read the files of one checkpoint and assign their parts.
 
     Raises:
-        CheckpointError: nothing usable, two files for the same part, or parts that do not fit each other.
+        CheckpointError: no part of TCAN, two files with the same part, or parts that do not fit each other.
     """
     name = shown(name)
     checkpoint = Checkpoint(name)

@@ -56,7 +56,9 @@ def _strip(name: str) -> str:
 
 
 def split_file(tensors: StateDict, source: str) -> dict[str, Part]:
-    """The parts in one file's tensors, by the field names of `Checkpoint` (``temporal``: a motion module by itself).
+    """The parts in one file's tensors, by the field names of `Checkpoint`.
+
+    A motion module on its own is ``temporal``.
 
     Raises:
         CheckpointError: a file of another kind.

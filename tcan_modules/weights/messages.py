@@ -1,8 +1,8 @@
-"""What the user is told about weight files: the error, the names of a checkpoint's parts, what to do without one."""
+"""Words about weight files: the error, the names of the parts, what to do without one."""
 
 
 class CheckpointError(ValueError):
-    """A file that cannot be used, in one sentence for the person who chose it."""
+    """A file that cannot be used; one sentence for the user who chose it."""
 
 
 TITLES = {
@@ -34,6 +34,6 @@ REMEDIES = {
 
 
 def shown(text: str, length: int = 80) -> str:
-    """A stranger's name as part of a sentence: printable, and not longer than a line."""
+    """A name from an untrusted file for a sentence: printable, not longer than a line."""
     text = "".join(letter if letter.isprintable() else "?" for letter in text[: length + 1])
     return text if len(text) <= length else f"{text[:length]}…"

@@ -36,7 +36,10 @@ _MIDDLE = re.compile(r"mid_block\.(resnets|attentions)\.(\d{1,9})\.(.+)")
 
 
 def input_block(layers: Sequence[int], level: int, index: int) -> int:
-    """Number of the host's input block for resnet ``index`` of a level; ``index == layers[level]`` is the downsampler."""
+    """Number of the host's input block for resnet ``index`` of a level.
+
+    ``index == layers[level]`` is the downsampler.
+    """
     return 1 + sum(count + 1 for count in layers[:level]) + index
 
 
@@ -46,9 +49,10 @@ def output_block(layers: Sequence[int], block: int, index: int) -> int:
 
 
 def host_name(name: str, architecture: Architecture, hint_layers: int = 0) -> str | None:
-    """The host's name of a diffusers tensor or module, or None where the host has nothing like it.
+    """The host's name of a diffusers tensor or module; None if the host has no such thing.
 
-    ``hint_layers`` is the number of ``controlnet_cond_embedding.blocks``; a ControlNet's last hint layer comes after them.
+    Args:
+        hint_layers: number of ``controlnet_cond_embedding.blocks``; a ControlNet's last hint layer follows them.
     """
     path, _, leaf = name.rpartition(".")
     if path in _STEM:
@@ -95,7 +99,7 @@ def _block_name(match: re.Match, architecture: Architecture) -> str | None:
 
 
 def to_host(state: StateDict, architecture: Architecture) -> dict[str, torch.Tensor]:
-    """The state dict under the host's names; tensors that the host has no place for are left out."""
+    """The state dict under the host's names, without tensors unknown to the host."""
     hint_layers = count_layers(state, r"controlnet_cond_embedding\.blocks\.(\d+)\.")
     renamed = {host_name(name, architecture, hint_layers): tensor for name, tensor in state.items()}
     renamed.pop(None, None)
@@ -103,9 +107,10 @@ def to_host(state: StateDict, architecture: Architecture) -> dict[str, torch.Ten
 
 
 def split_temporal(state: StateDict, layers: Sequence[int]) -> dict[str, dict[str, torch.Tensor]]:
-    """Temporal layers by the host's block that they follow: ``{"input_4": {"norm.weight": …}, "output_0": …}``.
+    """Temporal layers by the host's block before each: ``{"input_4": {"norm.weight": …}, …}``.
 
-    ``layers`` are the resnets of each level of the network that receives them.
+    Args:
+        layers: number of resnets in each level of the network that receives the layers.
 
     Raises:
         ValueError: a layer for a block that the network does not have.

@@ -1,8 +1,8 @@
-"""Files of strangers to tensors: no code of theirs is run, and no more memory is taken than the file is large.
+"""Read untrusted weight files: never run code, never allocate more than the file's size.
 
-Safetensors and ``torch.load(weights_only=True)`` keep code out. What both still allow are small files that ask for much memory: a
-header or pickle of nothing but empty tensors and lists, a compressed zip, a call of ``bytearray(10**11)``, a view of one number as
-10**12. These are refused before or right after reading.
+Safetensors and ``torch.load(weights_only=True)`` keep code out. Both still allow small files that ask for much memory: a header or
+pickle with nothing but empty tensors and lists, a compressed zip, a call of ``bytearray(10**11)``, a view of one number as 10**12. These
+are refused before or right after reading.
 """
 
 import pickle
@@ -29,7 +29,7 @@ _GLOBAL = re.compile(
 
 
 def read_file(path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a ``.safetensors`` or ``.ckpt`` file, memory-mapped where the format allows; pickles are read weights-only.
+    """The tensors of a ``.safetensors`` or ``.ckpt`` file, memory-mapped if possible.
 
     Raises:
         CheckpointError: a damaged file, a file of another kind, or a pickle that would have to run code.
@@ -143,7 +143,10 @@ def _plain_tensors(content) -> dict[str, torch.Tensor]:
 
 
 def is_finite(tensor: torch.Tensor) -> bool:
-    """Whether these are floating-point numbers without NaN and infinity; one pass and no copy (but for eight-bit numbers)."""
+    """Whether a tensor ``[…]`` holds floating-point numbers without NaN and infinity.
+
+    One pass, and no copy but for eight-bit numbers.
+    """
     if not tensor.is_floating_point():
         return False
     if not tensor.numel():
