@@ -56,7 +56,7 @@ def _empty_prompt(checkpoint: Checkpoint):
     if checkpoint.empty_prompt is not None:
         return [[checkpoint.empty_prompt.float(), {}]]
     return ExecutionBlocker(
-        f"The TCAN checkpoint '{checkpoint.name}' has no embedding of the empty prompt: use CLIP Text Encode with an SD1.5 CLIP instead."
+        f"The TCAN checkpoint '{checkpoint.name}' has no embedding of the empty prompt: use CLIP Text Encode with an SD1.5 CLIP."
     )
 
 

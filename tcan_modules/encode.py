@@ -27,7 +27,7 @@ def encode_appearance(
     seen = counts > 0 if masks is None else (counts > 0) & masks.flatten(1).any(1)
     if not seen.any():
         raise ValueError(
-            "Nothing is left of the pictures: each one has weight 0 or a mask that is 0 everywhere. Give at least one of them both."
+            "No picture is left: each one has weight 0 or a mask that is 0 everywhere. Give one picture a weight and a mask above 0."
         )
     latents = vae.encode(_resized(image[seen, ..., :3] if not seen.all() else image[..., :3], width, height))
     if latents.ndim != 4 or latents.shape[1] != 4:

@@ -134,7 +134,7 @@ def check_host() -> None:
         more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
         raise ImportError(
             f"ComfyUI-TCAN cannot run in this ComfyUI ({_version()}), which has no {absent[0]}{more}: update ComfyUI to {OLDEST} or"
-            " newer, or, where ComfyUI is up to date, update ComfyUI-TCAN."
+            " newer; if it is up to date, update ComfyUI-TCAN."
         )
 
 

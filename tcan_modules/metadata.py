@@ -3,7 +3,7 @@
 from .log import log
 
 KEY, VALUE = "made_with", "TCAN"
-_ANIMATES = "TCANApply"  # without this node nobody is animated
+_ANIMATES = "TCANApply"  # the node that animates
 
 
 def mark(request: dict) -> dict:

@@ -37,7 +37,7 @@ def _files_below(folder: Path, around: tuple[str, ...]) -> Iterator[Path]:
     try:
         inside = sorted(folder.iterdir())
         folders = [path for path in inside if path.is_dir()]
-    except OSError:  # gone, or not ours to read
+    except OSError:  # deleted meanwhile, or not readable
         return
     yield from (path for path in inside if path.suffix.lower() in SUFFIXES and path not in folders)
     for path in folders:
@@ -52,11 +52,11 @@ def files_of(choice: str) -> list[Path]:
     Raises:
         CheckpointError: nothing of that name under the model folders.
     """
-    # the very name that `choices` would give: no "..", no drive, no root, no empty part
+    # a name as `choices` gives it: no "..", no drive, no root, no empty part
     plain = "\0" not in choice and ".." not in choice.split("/") and Path(choice).parts == tuple(choice.split("/"))
     for root in _roots() if plain and not Path(choice).drive else ():
         path = root / choice
-        with contextlib.suppress(OSError):  # a name that no file can have, a folder that is not ours to read
+        with contextlib.suppress(OSError):  # an impossible file name, or a folder that is not readable
             if path.is_file() and path.suffix.lower() in SUFFIXES:
                 return [path]
             if path.is_dir():

@@ -226,7 +226,7 @@ def test_pickles_never_run_code(tmp_path, capsys):
 def test_unusable_files(tmp_path):
     text = tmp_path / "notes.ckpt"
     text.write_text("these are my notes about checkpoints\n" * 100)
-    with pytest.raises(CheckpointError, match="'notes.ckpt' is no plain file of weights"):
+    with pytest.raises(CheckpointError, match="'notes.ckpt' is not a plain weight file"):
         read_file(text)
 
     whole = (FOLDER / "unet.safetensors").read_bytes()

@@ -67,7 +67,7 @@ def test_no_checkpoint(host):
 
 
 def test_wrong_kind_of_file(host):
-    fails(host, "TCANLoad", "no plain file of weights", checkpoint=put(host, "text.ckpt", b"my notes " * 1000))
+    fails(host, "TCANLoad", "is not a plain weight file", checkpoint=put(host, "text.ckpt", b"my notes " * 1000))
     whole = (FOLDER / "unet.safetensors").read_bytes()
     fails(host, "TCANLoad", "damaged or incomplete", checkpoint=put(host, "cut.safetensors", whole[:100_000]))
     sdxl = {

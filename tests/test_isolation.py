@@ -205,8 +205,8 @@ def test_memory_is_given_back(reference):
 
     model.add_wrapper_with_key("apply_model", "look", look)
     run(reference, model, net)
-    (parts,) = model.get_attachment("tcan").parts.values()
-    assert not parts.kept.texts
+    (patches,) = model.get_attachment("tcan").patches.values()
+    assert not patches.tokens._references
     gc.collect()
     assert videos and not any(video() for video in videos)
 

@@ -234,16 +234,16 @@ def test_unconditional_rows_see_no_picture(reference, pictures):
     [
         ({"weights": "1"}, "There are 1 weights .* but 2 pictures"),
         ({"weights": "1, 1, 1"}, "There are 3 weights .* but 2 pictures"),
-        ({"weights": "front, back"}, "are no numbers"),
+        ({"weights": "front, back"}, "are not numbers"),
         ({"weights": "1, -0.5"}, "must be 0 or more"),
         ({"weights": "1, nan"}, "must be 0 or more"),
         ({"weights": "inf, 1"}, "must be 0 or more"),
         ({"weights": "0, 0"}, "All weights are 0"),
-        ({"weights": "x" * 5000}, "are no numbers"),
+        ({"weights": "x" * 5000}, "are not numbers"),
         ({"mask": torch.ones(3, 128, 128)}, "There are 3 masks, but 2 pictures"),
         ({"mask": torch.zeros(1, 64, 64)}, "0 everywhere.*Invert Mask"),
-        ({"mask": torch.full((1, 8, 8), float("nan"))}, "no numbers"),
-        ({"weights": "0, 1", "mask": torch.stack([torch.ones(8, 8), torch.zeros(8, 8)])}, "Nothing is left"),
+        ({"mask": torch.full((1, 8, 8), float("nan"))}, "contains NaN"),
+        ({"weights": "0, 1", "mask": torch.stack([torch.ones(8, 8), torch.zeros(8, 8)])}, "No picture is left"),
     ],
 )
 def test_bad_weights_and_masks(host, reference, pictures, inputs, message):

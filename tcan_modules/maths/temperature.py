@@ -62,7 +62,7 @@ class TemperatureMaps:
         self.tau, self.min_resolution = tau, min_resolution
         self._bits = np.packbits(skeletons.reshape(self.frames, -1), axis=1)
         self._grids: OrderedDict[tuple, torch.Tensor] = OrderedDict()
-        self._latest: tuple[tuple, torch.Tensor] | None = None  # the image-sized map that all grids of a window are cut from
+        self._latest: tuple[tuple, torch.Tensor] | None = None  # the image-sized map from which all grids of a window are resized
 
     def image(self, indices: Sequence[int]) -> np.ndarray:
         """Temperatures ``[height, width]`` of a window, at the size of the pose images.
@@ -134,12 +134,12 @@ def build_maps(
     skeletons = skeleton_mask(pose_images)
     if not skeletons.any():
         raise ValueError(
-            "No frame of pose_images shows a skeleton (they are all black): check the pose detector, and that the poses are wired in."
+            "No frame of pose_images shows a skeleton (they are all black): check the pose detector, and that the pose images are connected."
         )
     if skeletons.mean() > 0.5:
         log.warning(
-            "more than half of the pose images is not black, so PTM will hardly still the background; poses out of a compressed video"
-            " have noise in their black"
+            "more than half of the pose images is not black, so PTM will hardly still the background; pose images from a compressed video"
+            " have noise in the black"
         )
     if mask is not None:
         skeletons |= _foreground(mask, *skeletons.shape)

@@ -5,7 +5,7 @@ import torch
 
 from .temperature import TemperatureMaps
 
-WINDOW = 16  # frames a map of the preview stands for: the authors' window
+WINDOW = 16  # frames for each map of the preview: the authors' window
 _STOPS = np.array([[0, 0, 4], [87, 16, 110], [188, 55, 84], [249, 142, 9], [252, 255, 164]], dtype=np.float32) / 255
 
 

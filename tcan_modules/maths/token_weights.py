@@ -33,11 +33,11 @@ def read_weights(text: str, images: int) -> list[float]:
         weights = [float(word) for word in words]
     except ValueError:
         raise ValueError(
-            f"The weights {shown!r} are no numbers: write one number for each picture with commas between them, such as '1, 0.5'."
+            f"The weights {shown!r} are not numbers: write one number for each picture, separated by commas, such as '1, 0.5'."
         ) from None
     if not all(math.isfinite(weight) and weight >= 0 for weight in weights):
         raise ValueError(
-            f"The weights {shown!r} must be 0 or more: 0 leaves a picture out, 1 takes it as it is, 2 makes it count twice."
+            f"The weights {shown!r} must be 0 or more: 0 leaves a picture out, 1 is neutral, 2 makes it count twice."
         )
     if len(weights) != images:
         raise ValueError(
@@ -46,7 +46,7 @@ def read_weights(text: str, images: int) -> list[float]:
         )
     if not any(weights):
         raise ValueError(
-            "All weights are 0, so that no picture is left: give at least one a weight above 0, or set appearance_strength of"
+            "All weights are 0, so no picture is left: give at least one a weight above 0, or set appearance_strength of"
             " APPA Apply to 0."
         )
     return weights
@@ -71,11 +71,11 @@ def read_masks(mask: torch.Tensor, images: int) -> torch.Tensor:
         )
     masks = masks.float().clamp(0, 1)  # leaves NaN as it is
     if not masks.isfinite().all():
-        raise ValueError("The mask has values that are no numbers (NaN): make it again, with 1 on the person and 0 elsewhere.")
+        raise ValueError("The mask contains NaN or infinity: make it again, with 1 on the person and 0 elsewhere.")
     if not masks.any():
         raise ValueError(
-            "The mask is 0 everywhere, so that nothing of the picture is left: it must be 1 (white) on the person. The mask of"
-            " Load Image is 1 where the picture is transparent: put Invert Mask behind it, or leave the mask open."
+            "The mask is 0 everywhere, so nothing of the picture is left: it must be 1 (white) on the person. The mask of"
+            " Load Image is 1 where the picture is transparent: add Invert Mask after it, or leave the mask unconnected."
         )
     return masks.expand(images, -1, -1)
 

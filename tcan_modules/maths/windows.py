@@ -32,7 +32,7 @@ def check_windows(length: int, overlap: int, max_frames: int | None = None) -> N
     """Raise if windows never move on, or are longer than the temporal layers can see."""
     if overlap >= length:
         raise ValueError(
-            f"window_overlap ({overlap}) must be smaller than window_length ({length}), or the windows would never move on."
+            f"window_overlap ({overlap}) must be smaller than window_length ({length}), or the windows would never advance."
         )
     if max_frames is not None and length > max_frames:
         raise ValueError(

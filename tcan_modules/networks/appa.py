@@ -41,8 +41,8 @@ def _check_shapes(model: ModelPatcher, source: str, factors: dict, targets: dict
             )
         if up.ndim != 2 or down.ndim != 2 or up.shape[1] != down.shape[0] or not (is_finite(up) and is_finite(down)):
             raise CheckpointError(
-                f"The APPA layer {shown(layer)} in '{source}' is damaged: its factors {tuple(up.shape)} and {tuple(down.shape)} are no"
-                " LoRA of finite numbers. Get the file again from where it came from."
+                f"The APPA layer {shown(layer)} in '{source}' is damaged: its factors {tuple(up.shape)} and {tuple(down.shape)} "
+                " do not form a LoRA, or hold NaN. Download the file again."
             )
         expected = (up.shape[0], down.shape[1])
         # the layer's own weight: ComfyUI-GGUF's state dict has the shape of the packed bytes

@@ -73,7 +73,7 @@ class TCANModels:
         dtype, _ = _dtypes(tensors)
 
         def build() -> AppearanceUNet:
-            # cast weights at use: the network runs in whatever precision the denoising UNet runs in
+            # weights are cast at use: the network runs in the denoising UNet's precision
             model = AppearanceUNet(**settings, dtype=dtype, device=_offload_device(), operations=comfy.ops.manual_cast)
             _load(model, tensors)
             return model
@@ -247,17 +247,17 @@ def _check(build: Callable[[], nn.Module], tensors: StateDict, part: Part, key: 
         expected = build().state_dict()
     except Exception as error:  # whatever torch raises for impossible shapes
         reason = shown(str(error).strip().partition("\n")[0])
-        raise refuse(f"no SD1.x network has tensors of such shapes ({reason}), choose another checkpoint") from error
+        raise refuse(f"no SD1.x network has tensors of such shapes ({reason}); choose another checkpoint") from error
     missing = sorted(expected.keys() - tensors.keys())
     if missing:
-        raise refuse(f"the file is incomplete: {len(missing)} tensors are missing ({missing[0]}, …), get it again")
+        raise refuse(f"the file is incomplete: {len(missing)} tensors are missing ({missing[0]}, …); download it again")
     for name, tensor in expected.items():
         ours = tensors[name]
         if ours.shape != tensor.shape:
             found = shown(str(tuple(ours.shape)))
-            raise refuse(f"{name} is {found} where {tuple(tensor.shape)} is expected, choose another checkpoint")
+            raise refuse(f"{name} is {found} where {tuple(tensor.shape)} is expected; choose another checkpoint")
         if not ours.is_meta and not is_finite(ours):
-            raise refuse(f"{name} has values that are no numbers (NaN, infinite or {ours.dtype}), get the file again")
+            raise refuse(f"{name} must hold finite numbers (found NaN, infinity or {ours.dtype}); download the file again")
     return {name: tensors[name] for name in expected}
 
 

@@ -11,8 +11,8 @@ from .messages import shown
 
 StateDict = Mapping[str, torch.Tensor]
 
-HEADS = 8  # attention heads of every SD1.x layer; the shapes do not tell
-MOST = 32  # levels, layers of a level, transformer blocks of a layer: more is no SD1.x network, and could take forever to read
+HEADS = 8  # attention heads of every SD1.x layer, which shapes do not show
+MOST = 32  # the most levels, layers of a level, or transformer blocks of a layer; a stranger's file could name any number
 
 
 class ChannelMultiple(Fraction):
@@ -103,7 +103,7 @@ def count_layers(names: Iterable[str], pattern: str) -> int:
     found = _indices(names, pattern)
     if found != set(range(len(found))) or len(found) > MOST:
         names = pattern.replace(r"(\d+)", "N").replace("\\", "").rstrip(".")
-        raise ValueError(f"its layers {names} are not numbered without gaps from 0 to at most {MOST - 1}")
+        raise ValueError(f"its layers {names} must be numbered without gaps from 0 to at most {MOST - 1}")
     return len(found)
 
 

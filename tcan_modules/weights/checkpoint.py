@@ -135,7 +135,7 @@ def _place_plain_unets(found: dict[str, Part], unets: list[Part], name: str) -> 
         free = [key for key in ("unet", "appearance") if key not in found]
         if len(unets) > 1 or not free:
             sources = ", ".join(f"'{unet.source}'" for unet in unets)
-            raise CheckpointError(f"It cannot be told what {sources} in '{name}' are for: keep one UNet beside the other parts.")
+            raise CheckpointError(f"TCAN cannot tell what {sources} in '{name}' are for: keep one UNet beside the other parts.")
         found[free[0]] = part
 
 
@@ -154,11 +154,9 @@ def _place_motion_module(checkpoint: Checkpoint, module: Part) -> None:
             checkpoint.controlnet_temporal = Part(deep, module.source)
             uses.append("ControlNet")
     if uses:
-        checkpoint.notes.append(f"the motion module of {module.source} serves the {' and the '.join(uses)}")
+        checkpoint.notes.append(f"the motion module of {module.source} is used for the {' and the '.join(uses)}")
     else:
-        checkpoint.notes.append(
-            f"the motion module of {module.source} is not used: both networks have temporal layers of their own"
-        )
+        checkpoint.notes.append(f"the motion module of {module.source} is not used: both networks have their own temporal layers")
 
 
 def _drop_middle(checkpoint: Checkpoint) -> None:
@@ -168,7 +166,7 @@ def _drop_middle(checkpoint: Checkpoint) -> None:
         if part is not None and any(name.startswith("mid_block.") for name in part.tensors):
             kept = {name: tensor for name, tensor in part.tensors.items() if not name.startswith("mid_block.")}
             setattr(checkpoint, key, Part(kept, part.source))
-            checkpoint.notes.append(f"left out the middle block's temporal layers of {part.source}: TCAN has none there")
+            checkpoint.notes.append(f"temporal layers of the middle block in {part.source} are left out: TCAN has none there")
 
 
 def _check_widths(checkpoint: Checkpoint) -> None:

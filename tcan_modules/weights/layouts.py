@@ -81,8 +81,8 @@ def split_file(tensors: StateDict, source: str) -> dict[str, Part]:
         if any(name.startswith(prefix) for name in tensors):
             raise CheckpointError(f"The file '{source}' is {meaning}.")
     raise CheckpointError(
-        f"The file '{source}' holds no part of TCAN ({len(tensors)} tensors, none under a name that a UNet, an appearance encoder,"
-        " a ControlNet or a motion module has): choose another checkpoint."
+        f"The file '{source}' holds no part of TCAN ({len(tensors)} tensors, none named like those of a UNet, an appearance encoder,"
+        " a ControlNet or a motion module): choose another checkpoint."
     )
 
 
@@ -123,16 +123,16 @@ def _split_packed(tensors: StateDict, source: str) -> dict[str, Part]:
             parts[group] = Part(members, source)
             if group == "appa" and not all(map(LORA_FACTOR.fullmatch, members)):
                 raise CheckpointError(
-                    f"The {TITLES[group]} in '{source}' are damaged: some are no LoRA. Save it again with Save TCAN."
+                    f"The {TITLES[group]} in '{source}' are damaged: some tensors are no LoRA factors. Save the file again with Save TCAN."
                 )
     if not parts:
-        raise CheckpointError(f"The packed file '{source}' holds no part of TCAN: save it again with Save TCAN.")
+        raise CheckpointError(f"The packed file '{source}' holds no part of TCAN: save the checkpoint again with Save TCAN.")
     vae = {name.removeprefix(VAE_PREFIX): tensor for name, tensor in tensors.items() if name.startswith(VAE_PREFIX)}
     if vae:
         # the host builds as wide a VAE as the tensors say
         if not all(max(tensor.shape, default=1) <= VAE_SIDE and tensor.numel() and is_finite(tensor) for tensor in vae.values()):
             raise CheckpointError(
-                f"The VAE in '{source}' is damaged (a tensor is empty, too large or no numbers): get it again from where it came from."
+                f"The VAE in '{source}' is damaged (a tensor is empty, too large, NaN or infinite): download the file again."
             )
         parts["vae"] = Part(vae, source)
     return parts

@@ -16,11 +16,11 @@ TITLES = {
 NAMES = TITLES | {"temporal": "motion module", "empty_prompt": "embedding of the empty prompt", "vae": "VAE"}
 MEANINGS = {
     "unet": "wire a model of Load Checkpoint into APPA Apply",
-    "appa": "pose and appearance are not aligned beyond what the UNet does by itself",
-    "unet_temporal": "frames are made one by one and will flicker",
-    "appearance": "the character of the reference image cannot be kept",
+    "appa": "pose and appearance stay as the UNet aligns them",
+    "unet_temporal": "each frame is sampled alone, so the video flickers",
+    "appearance": "the character of the reference picture is not kept",
     "controlnet": "wire a ControlNet of Load ControlNet Model into Temporal ControlNet",
-    "controlnet_temporal": "the ControlNet looks at each pose by itself",
+    "controlnet_temporal": "the ControlNet sees one pose at a time",
 }
 REMEDIES = {
     "unet": "wire a model of Load Checkpoint into APPA Apply, or put the '[UNet]…' file into the folder",

@@ -19,9 +19,9 @@ from ..log import log
 from .messages import CheckpointError, shown
 
 SUFFIXES = (".safetensors", ".ckpt")
-DIRECTORY = 2 << 20  # bytes that may describe the tensors of a file: 10,000 of them, four times what SD1.x models have
+DIRECTORY = 2 << 20  # bytes for the description of a file's tensors: 10,000 tensors, four times as many as an SD1.x model has
 
-# what torch.save writes of a state dict; weights_only allows more, some of which can be called to take memory
+# the globals that torch.save writes for a state dict; weights_only allows more, some of which can allocate any size
 _GLOBAL = re.compile(
     r"collections OrderedDict|torch\._utils _rebuild_(?:tensor_v2|tensor_v3|parameter)|torch(?:\.storage)? \w+Storage"
     r"|torch (?:Size|device|b?float\d+\w*|u?int\d+|bool)|torch\.nn\.parameter Parameter"
@@ -39,22 +39,20 @@ def read_file(path: Path) -> dict[str, torch.Tensor]:
         tensors = _read_safetensors(path) if path.suffix.lower() == ".safetensors" else _plain_tensors(_read_pickle(path))
         size = path.stat().st_size
     except FileNotFoundError:
-        raise CheckpointError(f"The file '{name}' is gone: refresh the list of checkpoints and choose again.") from None
+        raise CheckpointError(f"The file '{name}' no longer exists: refresh the list of checkpoints and choose again.") from None
     except PermissionError:
-        raise CheckpointError(f"The file '{name}' may not be read by ComfyUI: change its permissions.") from None
+        raise CheckpointError(f"The file '{name}' cannot be read by ComfyUI: change its permissions.") from None
     except pickle.UnpicklingError as error:
         raise CheckpointError(
-            f"The file '{name}' is no plain file of weights (it is not a checkpoint, or it carries code, which is never run):"
-            " get it again from where it came from."
+            f"The file '{name}' is not a plain weight file (it is no checkpoint, or it contains code, which TCAN never runs):"
+            " download it again."
         ) from error
     except Exception as error:
         log.debug("reading %s: %s", path, error)
-        raise CheckpointError(f"The file '{name}' is damaged or incomplete: get it again from where it came from.") from error
-    # twice, as tensors may share their numbers
+        raise CheckpointError(f"The file '{name}' is damaged or incomplete: download it again.") from error
+    # twice, because tensors may share memory
     if sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()) > 2 * size:
-        raise CheckpointError(
-            f"The file '{name}' is damaged: its tensors would be larger than the file itself. Get it again from where it came from."
-        )
+        raise CheckpointError(f"The file '{name}' is damaged: its tensors would be larger than the file. Download it again.")
     return tensors
 
 
@@ -71,7 +69,7 @@ def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
 def _read_pickle(path: Path):
     with open(path, "rb") as file:
         start = file.read(DIRECTORY)
-    # torch.save writes a zip, which can be mapped into memory; before version 1.6 it wrote pickles, then the numbers
+    # torch.save writes a zip, which can be memory-mapped; before version 1.6 it wrote pickles, then raw tensors
     is_zip = start.startswith(b"PK")
     if not is_zip and not start.startswith(b"\x80"):
         raise pickle.UnpicklingError("neither a zip nor a pickle")
@@ -80,7 +78,7 @@ def _read_pickle(path: Path):
             _check_globals(BytesIO(description))
     else:
         stream = BytesIO(start)
-        for _ in range(5):  # a magic number, the protocol, the system, the tensors, the order of their numbers
+        for _ in range(5):  # a magic number, the protocol, the system, the tensors, the order of their storages
             _check_globals(stream)
     return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
 
@@ -96,7 +94,7 @@ def _zip_pickles(path: Path) -> Iterator[bytes]:
         if sum(member.file_size for member in members) > path.stat().st_size:
             raise ValueError("members of the zip overlap")
         for member in members:
-            # the C++ reader does not tell capital letters apart
+            # the C++ reader ignores case
             if member.filename.lower().endswith(".pkl"):
                 if member.file_size > DIRECTORY:
                     raise ValueError("the pickle is too large")
@@ -127,7 +125,7 @@ def _check_globals(stream: BytesIO) -> None:
 
 def _plain_tensors(content) -> dict[str, torch.Tensor]:
     """Unwrap ``{"state_dict": …}``, drop what is no tensor (step counters), take off what a pickle may put onto a tensor."""
-    for _ in range(3):  # and no further: a dictionary can hold itself
+    for _ in range(3):  # at most: a dictionary can contain itself
         if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
             content = content["state_dict"]
     if not isinstance(content, dict):
