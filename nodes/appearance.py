@@ -17,15 +17,15 @@ class TCANAppearanceEncode(io.ComfyNode):
             display_name="Appearance Encode",
             category=CATEGORY,
             description=(
-                "Encodes the picture of the character that is to be animated, or several of them (front, back, …), which may count"
-                " differently; with a mask only the person is taken from them."
+                "Encodes one or more reference pictures of a character (front, back, …). Each picture can have a weight; a mask limits it"
+                " to the person."
             ),
             inputs=[
-                TCAN.Input("tcan", tooltip="The checkpoint of Load TCAN; it must have an appearance encoder."),
+                TCAN.Input("tcan", tooltip="The checkpoint from Load TCAN. It must have an appearance encoder."),
                 io.Vae.Input("vae", tooltip="The VAE of your SD1.5 checkpoint."),
                 io.Image.Input(
                     "image",
-                    tooltip="One picture of the character, or a batch of pictures of the same character (front, back, …).",
+                    tooltip="The reference picture, or a batch of pictures of the same character (front, back, …).",
                 ),
                 io.Int.Input(
                     "width",
@@ -33,7 +33,7 @@ class TCANAppearanceEncode(io.ComfyNode):
                     min=0,
                     max=8192,
                     step=8,
-                    tooltip="Width to encode at, in pixels; 0 keeps the picture's own, or its proportions where height is given.",
+                    tooltip="Width to encode at, in pixels. 0: the picture's own width, or in proportion to height if that is set.",
                 ),
                 io.Int.Input(
                     "height",
@@ -41,27 +41,24 @@ class TCANAppearanceEncode(io.ComfyNode):
                     min=0,
                     max=8192,
                     step=8,
-                    tooltip="Height to encode at, in pixels; 0 keeps the picture's own, or its proportions where width is given.",
+                    tooltip="Height to encode at, in pixels. 0: the picture's own height, or in proportion to width if that is set.",
                 ),
                 io.String.Input(
                     "weights",
                     default="",
                     optional=True,
-                    tooltip=(
-                        "How much each picture counts, one number for each with commas between: '1, 0.5'. 0 leaves a picture out."
-                        " Empty: all count the same."
-                    ),
+                    tooltip="One weight per picture, separated by commas: '1, 0.5'. 0 leaves a picture out. Empty: all 1.",
                 ),
                 io.Mask.Input(
                     "mask",
                     optional=True,
                     tooltip=(
-                        "White where the person is; what is black is not taken from the picture. One mask for all pictures or one for"
-                        " each. The mask of Load Image is the other way round: put Invert Mask between."
+                        "White on the person; black areas are ignored. One mask for all pictures, or one per picture. Load Image's"
+                        " mask is the opposite: put Invert Mask in between."
                     ),
                 ),
             ],
-            outputs=[Appearance.Output(display_name="appearance", tooltip="The character, for APPA Apply.")],
+            outputs=[Appearance.Output(display_name="appearance", tooltip="The encoded character, for APPA Apply.")],
         )
 
     @classmethod
@@ -72,13 +69,14 @@ class TCANAppearanceEncode(io.ComfyNode):
         seen = counts > 0 if masks is None else (counts > 0) & masks.flatten(1).any(1)
         if not seen.any():
             raise ValueError(
-                "Nothing is left of the pictures: each one has weight 0 or a mask that is 0 everywhere. Give at least one of them both."
+                "Nothing is left of the reference pictures: each one has weight 0 or a black mask. Give at least one picture a weight"
+                " above 0 and a mask with some white."
             )
         latents = vae.encode(_resized(image[seen, ..., :3] if not seen.all() else image[..., :3], width, height))
         if latents.ndim != 4 or latents.shape[1] != 4:
             raise ValueError(
-                f"This VAE gives latents of shape {tuple(latents.shape)}, and TCAN works with SD1.x latents of 4 channels: use the VAE"
-                " of an SD1.5 checkpoint."
+                f"This VAE gives latents of shape {tuple(latents.shape)}, but TCAN needs SD1.5 latents of 4 channels: use the VAE of"
+                " an SD1.5 checkpoint."
             )
         same = bool((counts[seen] == 1).all())
         return io.NodeOutput(Encoded(latents, None if same else counts[seen], None if masks is None else masks[seen]))
