@@ -13,15 +13,15 @@ class TCANAppearanceEncode(io.ComfyNode):
             display_name="Appearance Encode",
             category=CATEGORY,
             description=(
-                "Encodes the picture of the character that is to be animated, or several of them (front, back, …), which may count"
-                " differently; with a mask only the person is taken from them."
+                "Encodes one or more reference pictures of a character (front, back, …). Each picture can have a weight; a mask limits it"
+                " to the person."
             ),
             inputs=[
-                TCAN.Input("tcan", tooltip="The checkpoint of Load TCAN; it must have an appearance encoder."),
+                TCAN.Input("tcan", tooltip="The checkpoint from Load TCAN. It must have an appearance encoder."),
                 io.Vae.Input("vae", tooltip="The VAE of your SD1.5 checkpoint."),
                 io.Image.Input(
                     "image",
-                    tooltip="One picture of the character, or a batch of pictures of the same character (front, back, …).",
+                    tooltip="The reference picture, or a batch of pictures of the same character (front, back, …).",
                 ),
                 io.Int.Input(
                     "width",
@@ -29,7 +29,7 @@ class TCANAppearanceEncode(io.ComfyNode):
                     min=0,
                     max=8192,
                     step=8,
-                    tooltip="Width to encode at, in pixels; 0 keeps the picture's own, or its proportions where height is given.",
+                    tooltip="Width to encode at, in pixels. 0: the picture's own width, or in proportion to height if that is set.",
                 ),
                 io.Int.Input(
                     "height",
@@ -37,27 +37,24 @@ class TCANAppearanceEncode(io.ComfyNode):
                     min=0,
                     max=8192,
                     step=8,
-                    tooltip="Height to encode at, in pixels; 0 keeps the picture's own, or its proportions where width is given.",
+                    tooltip="Height to encode at, in pixels. 0: the picture's own height, or in proportion to width if that is set.",
                 ),
                 io.String.Input(
                     "weights",
                     default="",
                     optional=True,
-                    tooltip=(
-                        "How much each picture counts, one number for each with commas between: '1, 0.5'. 0 leaves a picture out."
-                        " Empty: all count the same."
-                    ),
+                    tooltip="One weight per picture, separated by commas: '1, 0.5'. 0 leaves a picture out. Empty: all 1.",
                 ),
                 io.Mask.Input(
                     "mask",
                     optional=True,
                     tooltip=(
-                        "White where the person is; what is black is not taken from the picture. One mask for all pictures or one for"
-                        " each. The mask of Load Image is the other way round: put Invert Mask between."
+                        "White on the person; black areas are ignored. One mask for all pictures, or one per picture. Load Image's"
+                        " mask is the opposite: put Invert Mask in between."
                     ),
                 ),
             ],
-            outputs=[Appearance.Output(display_name="appearance", tooltip="The character, for APPA Apply.")],
+            outputs=[Appearance.Output(display_name="appearance", tooltip="The encoded character, for APPA Apply.")],
         )
 
     @classmethod

@@ -14,25 +14,25 @@ class TCANApply(io.ComfyNode):
             display_name="APPA Apply",
             category=CATEGORY,
             description=(
-                "Puts TCAN into a model: APPA layers that align pose and appearance, temporal layers, and the character of the reference"
-                " picture. The model then works with every sampler; the frames of the video are the batch."
+                "Adds TCAN to a model: APPA layers that align pose and appearance, temporal layers, and attention to the reference"
+                " picture. The model works with every sampler; each batch entry is one frame of the video."
             ),
             inputs=[
-                TCAN.Input("tcan", tooltip="The checkpoint of Load TCAN."),
-                Appearance.Input("appearance", tooltip="The character, from Appearance Encode."),
+                TCAN.Input("tcan", tooltip="The checkpoint from Load TCAN."),
+                Appearance.Input("appearance", tooltip="The encoded character from Appearance Encode."),
                 io.Model.Input(
                     "model",
                     optional=True,
-                    tooltip="An SD1.5 model, with LoRAs if you like. Left open: the UNet in the checkpoint.",
+                    tooltip="An SD1.5 model, with or without LoRAs. Not connected: the UNet in the checkpoint.",
                 ),
-                PTM.Input("ptm", optional=True, tooltip="Temperature map of PTM Builder, which keeps the background still."),
+                PTM.Input("ptm", optional=True, tooltip="Temperature map from PTM Builder. It keeps the background still."),
                 io.Float.Input(
                     "appa_strength",
                     default=1.0,
                     min=0.0,
                     max=2.0,
                     step=0.05,
-                    tooltip="Strength of the APPA (LoRA) layers that align pose and appearance; 0 leaves them out.",
+                    tooltip="Strength of the APPA (LoRA) layers that align pose and appearance. 0 turns them off.",
                 ),
                 io.Float.Input(
                     "appearance_strength",
@@ -40,20 +40,19 @@ class TCANApply(io.ComfyNode):
                     min=0.0,
                     max=2.0,
                     step=0.05,
-                    tooltip="How much the reference picture counts beside the frame itself; 0 leaves it out.",
+                    tooltip="Weight of the reference picture in self-attention, relative to the frame itself. 0 leaves it out.",
                 ),
                 io.Combo.Input(
                     "beta_schedule",
                     options=list(BETA_SCHEDULES),
                     default=BETA_SCHEDULES[0],
                     tooltip=(
-                        "Noise schedule: 'linear' is TCAN's, 'scaled_linear' leaves the model's own (SD1.5's) alone. Put"
-                        " ModelSamplingDiscrete before this node: its prediction type and zsnr are kept. Behind this node it replaces"
-                        " TCAN's schedule with SD1.5's."
+                        "Noise schedule. 'linear': TCAN's. 'scaled_linear': the model's own (SD1.5's). Put ModelSamplingDiscrete before"
+                        " this node: its prediction type and zsnr are kept. After this node it replaces TCAN's schedule with SD1.5's."
                     ),
                 ),
             ],
-            outputs=[io.Model.Output(display_name="model", tooltip="The model, good for every sampler.")],
+            outputs=[io.Model.Output(display_name="model", tooltip="The model with TCAN, for any sampler.")],
         )
 
     @classmethod

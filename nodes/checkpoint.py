@@ -19,22 +19,22 @@ class TCANLoad(io.ComfyNode):
             display_name="Load TCAN",
             category=CATEGORY,
             description=(
-                "Loads a TCAN checkpoint from models/tcan: a folder with the authors' three files, a packed file of Save TCAN, or public"
-                " parts (MagicAnimate's appearance encoder, an AnimateDiff motion module). The console says what was found and what is"
-                " missing. Files are never allowed to run code."
+                "Loads a TCAN checkpoint from models/tcan: a folder with the authors' three files, a file packed by Save TCAN, or public"
+                " parts (MagicAnimate's appearance encoder, an AnimateDiff motion module). The console lists what was found and what is"
+                " missing. Code in the files is never run."
             ),
             inputs=[
                 io.Combo.Input(
                     "checkpoint",
                     options=model_folder.choices(),
-                    tooltip="A file in models/tcan, or a folder there whose files belong together.",
+                    tooltip="A file in models/tcan, or a folder there that holds the files of one model.",
                 )
             ],
             outputs=[
                 TCAN.Output(display_name="tcan", tooltip="The checkpoint, for the other TCAN nodes."),
                 io.Conditioning.Output(
                     display_name="empty_prompt",
-                    tooltip="The checkpoint's own embedding of the empty prompt, for positive and negative. Not every file has one.",
+                    tooltip="The checkpoint's embedding of the empty prompt, for positive and negative. Not every checkpoint has one.",
                 ),
             ],
         )
@@ -67,8 +67,8 @@ class TCANVAE(io.ComfyNode):
             node_id="TCANVAE",
             display_name="TCAN VAE",
             category=CATEGORY,
-            description="The VAE inside a TCAN checkpoint. Few files have one; with the others, use the VAE of your SD1.5 checkpoint.",
-            inputs=[TCAN.Input("tcan", tooltip="The checkpoint of Load TCAN.")],
+            description="The VAE in a TCAN checkpoint. Few checkpoints have one; otherwise use the VAE of your SD1.5 checkpoint.",
+            inputs=[TCAN.Input("tcan", tooltip="The checkpoint from Load TCAN.")],
             outputs=[io.Vae.Output(display_name="vae", tooltip="For Appearance Encode and VAE Decode.")],
         )
 
@@ -84,18 +84,18 @@ class TCANSave(io.ComfyNode):
             node_id="TCANSave",
             display_name="Save TCAN",
             category=CATEGORY,
-            description="Writes all parts of a TCAN checkpoint into one file, models/tcan/<filename>.safetensors.",
+            description="Saves all parts of a TCAN checkpoint in one file, models/tcan/<filename>.safetensors.",
             inputs=[
-                TCAN.Input("tcan", tooltip="The checkpoint of Load TCAN."),
+                TCAN.Input("tcan", tooltip="The checkpoint from Load TCAN."),
                 io.String.Input(
                     "filename",
                     default="tcan",
-                    tooltip="Name of the new file, without .safetensors; an existing file is kept.",
+                    tooltip="Name of the new file, without .safetensors. Existing files are not overwritten.",
                 ),
                 io.Conditioning.Input(
                     "empty_prompt",
                     optional=True,
-                    tooltip="An empty CLIP Text Encode to save along, so that the file gives it by itself.",
+                    tooltip="An empty CLIP Text Encode. Its embedding is saved in the file, which then needs no CLIP.",
                 ),
             ],
             is_output_node=True,

@@ -13,16 +13,15 @@ class TCANTemporalControlNet(io.ComfyNode):
             display_name="Temporal ControlNet",
             category=CATEGORY,
             description=(
-                "An OpenPose ControlNet with temporal layers, so that single wrong poses do not make the video flicker. Use it with the"
-                " stock Apply ControlNet nodes, with one pose image for each frame, and with a model of APPA Apply, which shows it the"
-                " whole video."
+                "An OpenPose ControlNet with temporal layers: a wrong pose in a single frame does not make the video flicker. Use it with"
+                " the stock Apply ControlNet nodes, one pose image per frame, and a model from APPA Apply, which shows it the whole video."
             ),
             inputs=[
-                TCAN.Input("tcan", tooltip="The checkpoint of Load TCAN; it must have temporal layers for the ControlNet."),
+                TCAN.Input("tcan", tooltip="The checkpoint from Load TCAN. It must have temporal layers for the ControlNet."),
                 io.ControlNet.Input(
                     "control_net",
                     optional=True,
-                    tooltip="An SD1.5 OpenPose ControlNet, which stays as it is. Left open: the ControlNet in the checkpoint.",
+                    tooltip="An SD1.5 OpenPose ControlNet; its weights do not change. Not connected: the ControlNet in the checkpoint.",
                 ),
                 io.Float.Input(
                     "temporal_strength",
@@ -30,7 +29,7 @@ class TCANTemporalControlNet(io.ComfyNode):
                     min=0.0,
                     max=2.0,
                     step=0.05,
-                    tooltip="How much the temporal layers add; 0 is the plain ControlNet, which looks at each pose by itself.",
+                    tooltip="Strength of the temporal layers. 0 is the plain ControlNet, which sees only one pose at a time.",
                 ),
             ],
             outputs=[io.ControlNet.Output(display_name="control_net", tooltip="For the stock Apply ControlNet nodes.")],

@@ -15,19 +15,19 @@ def _window_inputs() -> list:
             default=16,
             min=1,
             max=4096,
-            tooltip="Frames that are made together. TCAN was trained with 16; its temporal layers see at most 24 or 32.",
+            tooltip="Frames sampled together. TCAN was trained with 16; its temporal layers take at most 24 or 32.",
         ),
         io.Int.Input(
             "window_overlap",
             default=4,
             min=0,
             max=4095,
-            tooltip="Frames that neighbouring windows share, so that no seam shows.",
+            tooltip="Frames that neighbouring windows share, to hide the seams.",
         ),
         io.Boolean.Input(
             "closed_loop",
             default=False,
-            tooltip="Let the last window wrap around to the first frames, as the authors do; for videos that loop.",
+            tooltip="Wrap the last window around to the first frames, as the authors do. For videos that loop.",
         ),
     ]
 
@@ -40,10 +40,10 @@ class TCANMultiDiffusion(io.ComfyNode):
             display_name="MultiDiffusion Windows",
             category=CATEGORY,
             description=(
-                "Lets any sampler make videos of any length: every step goes over the video in overlapping windows and averages them"
-                " where they overlap."
+                "Lets any sampler make videos of any length: each step denoises overlapping windows of frames and averages them where"
+                " they overlap."
             ),
-            inputs=[io.Model.Input("model", tooltip="The model of APPA Apply."), *_window_inputs()],
+            inputs=[io.Model.Input("model", tooltip="The model from APPA Apply."), *_window_inputs()],
             outputs=[io.Model.Output(display_name="model", tooltip="The model, for any sampler.")],
         )
 
@@ -61,15 +61,15 @@ class TCANWindowsPreview(io.ComfyNode):
             node_id="TCANWindowsPreview",
             display_name="MultiDiffusion Windows Preview",
             category=CATEGORY,
-            description="Shows the windows over time before anything is sampled. Give it the numbers that the sampler has.",
+            description="Shows the windows over time before you sample. Set the same values as in the sampler.",
             inputs=[
-                io.Latent.Input("latent_image", tooltip="The latents that will be sampled: their batch is the video's frames."),
+                io.Latent.Input("latent_image", tooltip="The latent to sample. Each batch entry is one frame."),
                 *_window_inputs(),
             ],
             outputs=[
                 io.Image.Output(
                     display_name="preview",
-                    tooltip="Frames from left to right, windows from top to bottom, orange where they are averaged.",
+                    tooltip="Frames from left to right, windows from top to bottom. Orange frames are averaged.",
                 )
             ],
         )
@@ -87,18 +87,18 @@ class TCANMultiDiffusionSampler(io.ComfyNode):
             display_name="MultiDiffusion Sampler",
             category=CATEGORY,
             description=(
-                "Samples a video of any length in overlapping windows, by default exactly as TCAN's authors do: 25 DDIM steps, guidance"
-                " 7.5, windows of 16 frames that share 4. The frames are the batch of the latents."
+                "Samples a video of any length in overlapping windows. The defaults are exactly the authors': 25 DDIM steps, guidance 7.5,"
+                " windows of 16 frames that overlap by 4. Each entry of the latent batch is one frame."
             ),
             inputs=[
-                io.Model.Input("model", tooltip="The model of APPA Apply."),
+                io.Model.Input("model", tooltip="The model from APPA Apply."),
                 io.Conditioning.Input(
-                    "positive", tooltip="The prompt, with the Temporal ControlNet applied. TCAN uses empty prompts."
+                    "positive", tooltip="The prompt, with Temporal ControlNet applied. TCAN uses empty prompts."
                 ),
-                io.Conditioning.Input("negative", tooltip="The negative prompt, with the Temporal ControlNet applied."),
+                io.Conditioning.Input("negative", tooltip="The negative prompt, with Temporal ControlNet applied."),
                 io.Latent.Input(
                     "latent_image",
-                    tooltip="Empty latents with as many frames (batch size) as there are poses, or a video.",
+                    tooltip="An empty latent whose batch size is the number of poses, or an encoded video.",
                 ),
                 io.Int.Input(
                     "seed",
@@ -106,7 +106,7 @@ class TCANMultiDiffusionSampler(io.ComfyNode):
                     min=0,
                     max=0xFFFFFFFFFFFFFFFF,
                     control_after_generate=True,
-                    tooltip="Seed of the start noise.",
+                    tooltip="Seed of the initial noise.",
                 ),
                 io.Int.Input("steps", default=25, min=1, max=10000, tooltip="Denoising steps."),
                 io.Float.Input(
@@ -116,7 +116,7 @@ class TCANMultiDiffusionSampler(io.ComfyNode):
                     max=100.0,
                     step=0.1,
                     round=0.01,
-                    tooltip="Guidance scale. Rows without guidance do not see the reference picture, so it also strengthens the character.",
+                    tooltip="Guidance scale. It also strengthens the character: the negative pass does not see the reference picture.",
                 ),
                 io.Combo.Input("sampler_name", options=comfy.samplers.SAMPLER_NAMES, default="ddim", tooltip="Sampling method."),
                 io.Combo.Input(
@@ -131,17 +131,18 @@ class TCANMultiDiffusionSampler(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.01,
-                    tooltip="How much of the latents is made anew; less than 1 keeps something of the video that is wired in.",
+                    tooltip="Amount of denoising. Below 1, part of the input video is kept.",
                 ),
                 *_window_inputs(),
-                io.Boolean.Input("add_noise", default=True, tooltip="Switch it off when the latents are noisy already."),
+                io.Boolean.Input("add_noise", default=True, tooltip="Turn off if the latent already contains noise."),
                 io.Combo.Input(
                     "noise_mode",
                     options=list(NOISE_MODES),
                     default=NOISE_MODES[0],
                     tooltip=(
-                        "'repeat_window' repeats the noise of one window over the video, as the authors do; 'independent' does not;"
-                        " 'free_noise' repeats it shuffled, so that a long video does not repeat its movements. All cost the same."
+                        "'repeat_window': repeats one window's noise over the video, as the authors do. 'independent': new noise for"
+                        " every frame. 'free_noise': repeats one window's noise shuffled, so that a long video does not repeat its"
+                        " movements. All cost the same."
                     ),
                 ),
             ],

@@ -13,13 +13,13 @@ class TCANPTMBuilder(io.ComfyNode):
             display_name="PTM Builder",
             category=CATEGORY,
             description=(
-                "Builds the pose-driven temperature map: the farther a pixel is from the skeleton, the more evenly it looks at all frames,"
-                " so the background stays still."
+                "Builds the pose-driven temperature map (PTM): the farther a pixel is from the skeleton, the more evenly it attends to"
+                " all frames, so the background stays still."
             ),
             inputs=[
                 io.Image.Input(
                     "pose_images",
-                    tooltip="Drawn skeletons on black, one for each frame: the same as for the ControlNet.",
+                    tooltip="Skeletons drawn on black, one image per frame. Use the same images as for the ControlNet.",
                 ),
                 io.Float.Input(
                     "tau",
@@ -27,22 +27,24 @@ class TCANPTMBuilder(io.ComfyNode):
                     min=0.0,
                     max=100.0,
                     step=0.1,
-                    tooltip="Temperature that is added at a distance of half the picture's diagonal; 0 switches PTM off.",
+                    tooltip="Temperature added at a distance of half the image diagonal. 0 turns PTM off.",
                 ),
-                io.Mask.Input("mask", optional=True, tooltip="More foreground beside the skeletons (hair, a skirt, an object)."),
+                io.Mask.Input(
+                    "mask", optional=True, tooltip="Foreground in addition to the skeletons (hair, a skirt, an object)."
+                ),
                 io.Int.Input(
                     "min_resolution",
                     default=0,
                     min=0,
                     max=1024,
-                    tooltip="Smallest layer that gets the map, in latent pixels: 0 is every layer, 32 those of at least 32x32.",
+                    tooltip="Smallest layer that uses the map, in latent pixels. 0: every layer. 32: layers of at least 32x32.",
                 ),
             ],
             outputs=[
                 PTM.Output(display_name="ptm", tooltip="For APPA Apply."),
                 io.Image.Output(
                     display_name="preview",
-                    tooltip="Heat map over the poses, in windows of 16 frames: dark moves freely, bright is held still.",
+                    tooltip="Heat map over the poses, in windows of 16 frames. Dark moves freely, bright is held still.",
                 ),
             ],
         )

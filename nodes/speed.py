@@ -12,18 +12,17 @@ class TCANSpeed(io.ComfyNode):
             node_id="TCANSpeed",
             display_name="TCAN Speed-ups",
             category=CATEGORY,
-            description="Trades exactness for speed. Nothing is traded as long as the settings are left alone.",
+            description="Makes sampling faster but less exact. The default settings change nothing.",
             inputs=[
-                io.Model.Input("model", tooltip="The model of APPA Apply."),
+                io.Model.Input("model", tooltip="The model from APPA Apply."),
                 io.Int.Input(
                     "reuse_steps",
                     default=1,
                     min=1,
                     max=10,
                     tooltip=(
-                        "How many steps share the deep features. 1 is off and exact. In the steps between only the outermost blocks run:"
-                        " at 512x512 25 steps then take 1.6 (2), 2.0 (3), 2.3 (4) or 2.8 (5) times fewer operations, and the video"
-                        " differs more from the exact one the more steps share. Long videos keep 84 MB a window in the computer's memory."
+                        "How many steps share the UNet's deep features. 1: off, exact. 2, 3, 4, 5: 1.6, 2.0, 2.3, 2.8 times fewer"
+                        " operations (25 steps, 512x512), less exact each time. Long videos keep 84 MB of RAM per window."
                     ),
                 ),
                 io.Int.Input(
@@ -33,12 +32,12 @@ class TCANSpeed(io.ComfyNode):
                     max=16,
                     optional=True,
                     tooltip=(
-                        "How many windows of MultiDiffusion go into one call of the networks. The video stays the same; each more takes"
-                        " the memory of a window. It helps where a window is too small to keep the device busy."
+                        "How many MultiDiffusion windows are sampled in one call. The video stays the same; each window takes as much"
+                        " memory again. Helps only if one window is too small to keep the device busy."
                     ),
                 ),
             ],
-            outputs=[io.Model.Output(display_name="model", tooltip="The model, good for every sampler.")],
+            outputs=[io.Model.Output(display_name="model", tooltip="The model, for any sampler.")],
         )
 
     @classmethod

@@ -32,7 +32,7 @@ def encode_appearance(
     latents = vae.encode(_resized(image[seen, ..., :3] if not seen.all() else image[..., :3], width, height))
     if latents.ndim != 4 or latents.shape[1] != 4:
         raise ValueError(
-            f"This VAE gives latents of shape {tuple(latents.shape)}, and TCAN works with SD1.x latents of 4 channels: use the VAE"
+            f"This VAE gives latents of shape {tuple(latents.shape)}, but TCAN needs SD1.5 latents of 4 channels: use the VAE"
             " of an SD1.5 checkpoint."
         )
     same = bool((counts[seen] == 1).all())

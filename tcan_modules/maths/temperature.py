@@ -134,12 +134,12 @@ def build_maps(
     skeletons = skeleton_mask(pose_images)
     if not skeletons.any():
         raise ValueError(
-            "No frame of pose_images shows a skeleton (they are all black): check the pose detector, and that the pose images are connected."
+            "No frame of pose_images shows a skeleton (all are black): check the pose detector, and that the pose images are connected."
         )
     if skeletons.mean() > 0.5:
         log.warning(
-            "more than half of the pose images is not black, so PTM will hardly still the background; pose images from a compressed video"
-            " have noise in the black"
+            "more than half of the pose images is not black, so PTM will hardly still the background; pose images from a compressed"
+            " video have noise in the black"
         )
     if mask is not None:
         skeletons |= _foreground(mask, *skeletons.shape)

@@ -106,7 +106,7 @@ class TCANModels:
             vae.throw_exception_if_invalid()
         except Exception as error:  # whatever the host raises for tensors of another network
             raise CheckpointError(
-                f"ComfyUI does not recognise the VAE in '{part.source}': use the VAE of an SD1.5 checkpoint instead."
+                f"ComfyUI cannot load the VAE in '{part.source}': use the VAE of an SD1.5 checkpoint instead."
             ) from error
         return vae
 
