@@ -8,12 +8,12 @@ import torch
 
 pytest.importorskip("diffusers")
 
+from puppets.base_model import PuppetBase, wide_hints
 from tcan_modules.checkpoint import CheckpointError
 from tcan_modules.naming import read_architecture
 from tcan_modules.training import sources
 from tcan_modules.training.autoencoder import TinyAutoencoder
 from tcan_modules.training.networks import cut_tail, new_controlnet, new_unet
-from tcan_modules.training.puppet_base import PuppetBase, wide_hints
 from tcan_modules.training.vae import TinyVAE, vae_from_state
 
 from .parts import REFERENCE, tiny_start

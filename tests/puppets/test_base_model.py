@@ -5,8 +5,8 @@ import torch
 
 pytest.importorskip("diffusers")
 
+from puppets.base_model import PuppetBase
 from tcan_modules.training.autoencoder import TinyAutoencoder
-from tcan_modules.training.puppet_base import PuppetBase
 from tcan_modules.training.vae import TinyVAE
 
 

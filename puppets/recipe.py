@@ -1,9 +1,9 @@
-"""Train the puppet model: ``python -m tcan_modules.training.puppet_model --out DIR``.
+"""Train the puppet model: ``python -m puppets.recipe --out DIR``.
 
 One command with one seed, in pieces as long as you like: started again with the same folder it goes on where it was stopped. Seven phases:
 a VAE of TAESD's architecture; a wider decoder for it; a small SD-shaped UNet with its OpenPose ControlNet; both frozen, TCAN's stage 1; the
 ControlNet's temporal layers by themselves; stage 2; and one packed file ``DIR/tcan_puppets.safetensors`` for Load TCAN. It learns from the
-puppet world alone (`puppets`).
+puppet world alone (`clips`).
 """
 
 import argparse
@@ -15,19 +15,20 @@ from pathlib import Path
 
 import torch
 
-from ..checkpoint import Checkpoint, Part, load_checkpoint, read_file
-from ..log import log
-from .autoencoder import AutoencoderStep, DecoderStep, TinyAutoencoder
-from .evaluation_host import GUIDANCE, STEPS
-from .model import TCAN
-from .puppet_base import V_PREDICTION, PuppetBase, empty_prompt, wide_hints
-from .puppet_data import PuppetClips, PuppetCrops, PuppetPairs, PuppetPictures
-from .puppet_repair import PoseRepair
-from .sources import Start
-from .stages import temporal_part, train_stage, write_packed
-from .state import Tensors, group, save_tensors
-from .trainer import Options, Trainer
-from .vae import TinyVAE, vae_from_state
+from tcan_modules.checkpoint import Checkpoint, Part, load_checkpoint, read_file
+from tcan_modules.log import log
+from tcan_modules.training.animator import GUIDANCE, STEPS
+from tcan_modules.training.autoencoder import AutoencoderStep, DecoderStep, TinyAutoencoder
+from tcan_modules.training.model import TCAN
+from tcan_modules.training.sources import Start
+from tcan_modules.training.stages import temporal_part, train_stage, write_packed
+from tcan_modules.training.state import Tensors, group, save_tensors
+from tcan_modules.training.trainer import Options, Trainer
+from tcan_modules.training.vae import TinyVAE, vae_from_state
+
+from .base_model import V_PREDICTION, PuppetBase, empty_prompt, wide_hints
+from .datasets import PuppetClips, PuppetCrops, PuppetPairs, PuppetPictures
+from .pose_repair import PoseRepair
 
 # Rates are far above the authors' 1e-5, which finetunes SD1.5 for days: these networks are small and begin from nothing.
 # Batches are what all processes see together in a step; of stage 1, references with two frames each; of stage 2, clips.
@@ -176,7 +177,7 @@ def train_stages(recipe: Recipe, base: Path) -> Path | None:
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m tcan_modules.training.puppet_model",
+        prog="python -m puppets.recipe",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
