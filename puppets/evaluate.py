@@ -24,8 +24,9 @@ from .clips import Clip, make_clip
 from .motion import SIZE
 from .outliers import spoil
 from .pose_images import draw_keypoints
+from .recipe import FILE, GUIDANCE, STEPS
 
-MODEL = ROOT / "models" / "tcan_puppets.safetensors"
+MODEL = ROOT / "models" / FILE
 CHARACTER, SCENE, MOTION, REFERENCE_MOTION = 101, 102, 103, 104  # third number of a seed; training uses others
 OUTLIERS = 0.2
 LONG = 64  # frames of the clips that windows are measured on
@@ -116,7 +117,7 @@ def measure_windows(animator: Animator, seed: int, characters: int) -> dict[str,
 def evaluate(model: Path, seed: int, characters: int, frames: int, variants: list[str], out: Path) -> dict:
     """Measure, write ``out`` (JSON) with a table and a contact sheet beside it, and return what the JSON holds."""
     learned = available()
-    animator = Animator(model)
+    animator = Animator(model, STEPS, GUIDANCE)
     cases = [make_case(seed, number, frames) for number in range(characters)]
     shown = list(range(0, frames, 4))
     rows: dict[str, list[dict[str, float]]] = {name: [] for name in variants if name in VARIANTS}

@@ -17,8 +17,7 @@ import torch
 
 from tcan_modules.checkpoint import Checkpoint, Part, load_checkpoint, read_file
 from tcan_modules.log import log
-from tcan_modules.training.animator import GUIDANCE, STEPS
-from tcan_modules.training.autoencoder import AutoencoderStep, DecoderStep, TinyAutoencoder
+from tcan_modules.training.autoencoder import TinyAutoencoder
 from tcan_modules.training.model import TCAN
 from tcan_modules.training.sources import Start
 from tcan_modules.training.stages import temporal_part, train_stage, write_packed
@@ -29,6 +28,7 @@ from tcan_modules.training.vae import TinyVAE, vae_from_state
 from .base_model import V_PREDICTION, PuppetBase, empty_prompt, wide_hints
 from .datasets import PuppetClips, PuppetCrops, PuppetPairs, PuppetPictures
 from .pose_repair import PoseRepair
+from .vae_training import AutoencoderStep, DecoderStep
 
 # Rates are far above the authors' 1e-5, which finetunes SD1.5 for days: these networks are small and begin from nothing.
 # Batches are what all processes see together in a step; of stage 1, references with two frames each; of stage 2, clips.
@@ -50,7 +50,7 @@ REPAIR = Options(
 STAGE2 = Options(
     out=Path("stage2"), steps=700, batch=2, lr=6e-4, schedule="cosine", warmup=50, ema=0.99, betas=_BETAS, save_every=50
 )
-SAMPLING = {"steps": STEPS, "guidance": GUIDANCE}
+STEPS, GUIDANCE = 10, 1.5  # of sampling: this model needs fewer and less than SD1.5
 CONTROLNET_BLOCKS = (0, 1, 2)  # grids of 16, 8 and 4: the authors' layers are on grids of 16 and 8 too
 FILE = "tcan_puppets.safetensors"
 
@@ -167,7 +167,7 @@ def train_repair(recipe: Recipe, begun: Path) -> Path | None:
 def train_stages(recipe: Recipe, base: Path) -> Path | None:
     """Phases 4 to 6: the two stages, by the code that trains TCAN on real videos, and `train_repair` between them."""
     seen = PuppetClips(recipe.seed + 1000, outliers=0.0)[0]
-    shared = {"validation": seen, "sampling": SAMPLING}
+    shared = {"validation": seen, "sampling": {"steps": STEPS, "guidance": GUIDANCE}}
     first = train_stage(1, open_packed(base), PuppetPairs(recipe.seed), recipe.options(STAGE1), **shared)
     repaired = first and train_repair(recipe, first)
     if repaired is None:

@@ -15,7 +15,7 @@ NUMBERS = ("l1", "psnr", "ssim", "identity", "pose_px", "flicker", "outlier_rise
 class Perfect:
     """Gives the truth, and somebody else where the appearance is taken out."""
 
-    def __init__(self, _path):
+    def __init__(self, _path, _steps, _guidance):
         self.cases = {}
 
     def animate(self, reference, poses, variant, seed, window=16):
