@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tcan_modules.training.drawing import draw_keypoints
-from tcan_modules.training.puppet_motion import SIZE
-from tcan_modules.training.puppets import Clip, make_clip
+from puppets.clips import Clip, make_clip
+from puppets.motion import SIZE
+from puppets.pose_images import draw_keypoints
 from tests.pictures import load, save_frames
 from tests.server import Server, running
 

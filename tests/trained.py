@@ -2,7 +2,7 @@
 
 import torch
 
-from tcan_modules.training.puppet_model import FILE
+from puppets.recipe import FILE
 from tests import demo
 from tests.host import Host
 from tests.reference_set import Models

@@ -1,4 +1,4 @@
-"""Training in the authors' two stages, a puppet world to train on, and what measures the result."""
+"""Training in the authors' two stages, and what measures the result."""
 
 import os
 

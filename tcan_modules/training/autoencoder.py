@@ -1,4 +1,4 @@
-"""The puppet model's VAE: TAESD's architecture, trained narrow and written out at its full width; then its decoder alone, wider.
+"""A small VAE of TAESD's architecture, which can be trained narrow and written out at TAESD's full width.
 
 TAESD is made of convolutions, ReLUs and residual blocks, so a network with fewer channels and blocks is the same function as the full
 one with zeros in the rest. That makes training many times cheaper, and the host reads the file as any TAESD
@@ -12,7 +12,6 @@ from torch import nn
 from torch.nn import functional as F
 
 from .state import corner
-from .steps import to_signed
 
 FULL = 64  # channels everywhere in TAESD
 LATENT = 4
@@ -22,9 +21,6 @@ WIDTHS = ((16, 0), (32, 1), (64, 2), (64, 3))
 WIDE = ((24, 1), (48, 1), (64, 3), (64, 3))
 _FULL_BLOCKS = (1, 3, 3, 3)
 _FULL_WIDTHS = tuple((FULL, blocks) for blocks in _FULL_BLOCKS)
-# added while training, so that the decoder forgives what a denoiser gets wrong (0.28 on characters it has not seen)
-LATENT_NOISE, DECODER_NOISE = 0.03, 0.15
-STRUCTURE = 0.5  # weight of structural similarity in the wide decoder's loss
 
 
 def _conv(inputs: int, outputs: int, **arguments) -> nn.Conv2d:
@@ -114,63 +110,3 @@ class TinyAutoencoder(nn.Module):
             if all(torch.equal(full[name], state[name].float()) for name in full):
                 break
         return model
-
-
-def similarity(first: torch.Tensor, second: torch.Tensor, window: int = 7) -> torch.Tensor:
-    """Mean structural similarity (Wang et al. 2004) of pictures ``[n, 3, h, w]`` in 0..1, in square windows as scikit-image has it."""
-    means = [F.avg_pool2d(x, window, 1) for x in (first, second)]
-    unbiased = window**2 / (window**2 - 1)
-
-    def covariance(a: int, b: int) -> torch.Tensor:
-        product = (first, second)[a] * (first, second)[b]
-        return unbiased * (F.avg_pool2d(product, window, 1) - means[a] * means[b])
-
-    luminance = (2 * means[0] * means[1] + 1e-4) / (means[0].square() + means[1].square() + 1e-4)
-    contrast = (2 * covariance(0, 1) + 9e-4) / (covariance(0, 0) + covariance(1, 1) + 9e-4)
-    return (luminance * contrast).mean()
-
-
-class AutoencoderStep(nn.Module):
-    """Loss of a batch ``{"pixels": uint8 [n, 3, h, w]}``: mean absolute and squared error, and latents kept at unit variance."""
-
-    def __init__(self, model: TinyAutoencoder):
-        super().__init__()
-        self.model = model
-
-    def forward(self, batch: dict[str, torch.Tensor], generator: torch.Generator) -> torch.Tensor:
-        pixels = _signed(batch)
-        latents = self.model.encode(pixels)
-        flat = latents.transpose(0, 1).flatten(1)
-        spread = flat.mean(1).square().mean() + (flat.std(1) - 1).square().mean()
-        return _difference(self.model.decode(_disturbed(latents, LATENT_NOISE, generator)), pixels) + 0.05 * spread
-
-
-class DecoderStep(nn.Module):
-    """The decoder alone, on noisier latents: mean absolute and squared error, and structural similarity.
-
-    The encoder stays as it is, and so does what every network makes of its latents.
-    """
-
-    def __init__(self, model: TinyAutoencoder):
-        super().__init__()
-        self.model = model
-        model.taesd_encoder.requires_grad_(False)
-
-    def forward(self, batch: dict[str, torch.Tensor], generator: torch.Generator) -> torch.Tensor:
-        pixels = _signed(batch)
-        decoded = self.model.decode(_disturbed(self.model.encode(pixels), DECODER_NOISE, generator))
-        structure = 1 - similarity(*(picture * 0.5 + 0.5 for picture in (decoded, pixels)))
-        return _difference(decoded, pixels) + STRUCTURE * structure
-
-
-def _signed(batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    return to_signed(batch["pixels"]).contiguous(memory_format=torch.channels_last)
-
-
-def _disturbed(latents: torch.Tensor, deviation: float, generator: torch.Generator) -> torch.Tensor:
-    return latents + deviation * torch.randn(latents.shape, generator=generator).to(latents)
-
-
-def _difference(decoded: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
-    error = decoded - pixels
-    return error.abs().mean() + 3 * error.square().mean()

@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from puppets.correspondence import log_chances, same_places
+from puppets.datasets import channels_first
+from puppets.evaluate import Case, make_case
+from puppets.recipe import open_packed
 from tcan_modules.maths.temporal import TemporalAttention
 from tcan_modules.training import metrics
-from tcan_modules.training.evaluate import Case, make_case
 from tcan_modules.training.model import TCAN
-from tcan_modules.training.puppet_data import channels_first
-from tcan_modules.training.puppet_matches import log_chances, same_places
-from tcan_modules.training.puppet_model import open_packed
 from tcan_modules.training.reading import meeting_blocks
 from tcan_modules.training.sources import Start
 from tcan_modules.training.steps import to_signed

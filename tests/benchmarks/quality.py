@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from puppets.evaluate import make_case
+from puppets.recipe import GUIDANCE
 from tcan_modules.training import metrics
-from tcan_modules.training.evaluate import make_case
-from tcan_modules.training.evaluation_host import GUIDANCE
 from tests.host import Host
 
 EVERY = (1, 2, 3, 4, 5)

@@ -8,21 +8,8 @@ pytest.importorskip("peft")
 pytest.importorskip("accelerate")
 
 from tcan_modules.training.command import main, parser
-from tcan_modules.training.stages import write_packed
 from tcan_modules.training.state import load_tensors
 from tcan_modules.weights.checkpoint import load_checkpoint
-
-from .parts import tiny_start
-from .test_data import numbered, save_pictures
-
-
-@pytest.fixture
-def given(tmp_path):
-    start = tiny_start()
-    write_packed(tmp_path / "base.safetensors", start.checkpoint, start)
-    save_pictures(tmp_path / "data" / "a" / "images", numbered(4))
-    save_pictures(tmp_path / "data" / "a" / "dwpose", numbered(4))
-    return tmp_path
 
 
 @pytest.mark.parametrize("stage, particular", [("stage1", ["--batch", "1"]), ("stage2", ["--frames", "2"])])

@@ -13,8 +13,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ..pose.draw import LIMBS
-from .reading import AppearanceFeatures, meeting_blocks
+from tcan_modules.pose.draw import LIMBS
+from tcan_modules.training.reading import AppearanceFeatures, meeting_blocks
 
 TOLERANCE = 10  # of 255: pictures that differ less show the same
 SIDES = (8, 16)  # grids of the layers that learn it: on 4 x 4 cells there is too much in each

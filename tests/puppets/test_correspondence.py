@@ -6,8 +6,8 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from tcan_modules.training.puppet_data import PuppetPictures
-from tcan_modules.training.puppet_matches import body_points, cells, mismatch, same_places
+from puppets.correspondence import body_points, cells, mismatch, same_places
+from puppets.datasets import PuppetPictures
 
 SIDE = 16
 
@@ -80,8 +80,8 @@ def test_one_head_that_finds_it_is_enough(pair):
 def test_the_base_learns_from_it():
     """The up blocks' queries and keys get gradients, in training alone."""
     pytest.importorskip("diffusers")
+    from puppets.base_model import PuppetBase
     from tcan_modules.training.autoencoder import TinyAutoencoder
-    from tcan_modules.training.puppet_base import PuppetBase
     from tcan_modules.training.vae import TinyVAE
 
     torch.manual_seed(0)

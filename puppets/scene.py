@@ -5,7 +5,7 @@ import colorsys
 import numpy as np
 from PIL import Image, ImageDraw
 
-from .puppet_motion import GROUND, SIZE
+from .motion import GROUND, SIZE
 
 SMOOTH = 2  # everything is drawn so many times larger and averaged down
 # Light from the left, darker towards the right: like most pictures, these tell by their look alone where in them one is. A denoiser

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .puppet_motion import SIDE, Proportions, Skeleton
-from .puppet_scene import Brush, hsv
+from .motion import SIDE, Proportions, Skeleton
+from .scene import Brush, hsv
 
 Color = tuple[int, int, int]
 HAIR_STYLES = ("short", "bob", "long", "bun", "spiky", "tails", "cap", "bald")

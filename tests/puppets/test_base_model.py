@@ -5,9 +5,11 @@ import torch
 
 pytest.importorskip("diffusers")
 
+from puppets.base_model import PuppetBase, wide_hints
 from tcan_modules.training.autoencoder import TinyAutoencoder
-from tcan_modules.training.puppet_base import PuppetBase
+from tcan_modules.training.networks import new_controlnet
 from tcan_modules.training.vae import TinyVAE
+from tcan_modules.weights.architecture import read_architecture
 
 
 @pytest.fixture(scope="module")
@@ -32,3 +34,15 @@ def test_pairs_see_each_other_and_nobody_else(base):
     assert torch.allclose(before[[1, 3]], after[[1, 3]], atol=1e-6)
     before, after = predict(base, noisy, [True, True]), predict(base, changed, [True, True])
     assert torch.allclose(before[0], after[0], atol=1e-6)
+
+
+def test_narrow_hint_layers_are_the_same_at_full_width():
+    torch.manual_seed(0)
+    base = PuppetBase(TinyVAE(TinyAutoencoder()))
+    torch.nn.init.normal_(base.controlnet.controlnet_cond_embedding.conv_out.weight)
+    hint = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        narrow = base.controlnet.controlnet_cond_embedding(hint)
+        full = new_controlnet(read_architecture(wide_hints(base.controlnet.state_dict())))
+        full.load_state_dict(wide_hints(base.controlnet.state_dict()))
+        assert torch.allclose(full.controlnet_cond_embedding(hint), narrow, atol=1e-5)

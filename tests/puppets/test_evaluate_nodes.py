@@ -12,8 +12,7 @@ import pytest
 pytest.importorskip("diffusers")
 
 from tcan_modules.training.stages import write_packed
-
-from .parts import tiny_start
+from tests.training.parts import tiny_start
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,7 +25,7 @@ def test_a_packed_file_of_training_animates_in_the_host(tmp_path):
     command = [
         sys.executable,
         "-m",
-        "tcan_modules.training.evaluate",
+        "puppets.evaluate",
         "--model",
         str(tmp_path / "tiny.safetensors"),
         "--json",

@@ -7,12 +7,12 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from .drawing import draw_keypoints
-from .puppet_character import Character
-from .puppet_motion import SIZE, Motion
-from .puppet_outliers import spoil
-from .puppet_scene import draw_scene
-from .puppets import Clip, draw_clip
+from .character import Character
+from .clips import Clip, draw_clip
+from .motion import SIZE, Motion
+from .outliers import spoil
+from .pose_images import draw_keypoints
+from .scene import draw_scene
 
 _CHARACTER, _SCENE, _MOTION, _REFERENCE_MOTION = range(4)  # third number of the seeds that training uses
 

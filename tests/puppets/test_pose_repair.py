@@ -7,12 +7,11 @@ import torch
 
 pytest.importorskip("diffusers")
 
+from puppets.datasets import PuppetClips
+from puppets.pose_repair import PoseRepair, left_over
 from tcan_modules.training.model import TCAN
-from tcan_modules.training.puppet_data import PuppetClips
-from tcan_modules.training.puppet_repair import PoseRepair, left_over
 from tcan_modules.training.stages import temporal_part
-
-from .parts import RandomClips, losses_of, tiny_start
+from tests.training.parts import RandomClips, losses_of, tiny_start
 
 
 def test_what_is_left_over():

@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from tcan_modules.training import evaluate as evaluation
-from tcan_modules.training.evaluation_host import VARIANTS
-from tcan_modules.training.puppet_data import PuppetPairs
+from puppets import evaluate as evaluation
+from puppets.datasets import PuppetPairs
+from tcan_modules.training.animator import VARIANTS
 
 NUMBERS = ("l1", "psnr", "ssim", "identity", "pose_px", "flicker", "outlier_rise", "foreground_l1")
 
@@ -15,7 +15,7 @@ NUMBERS = ("l1", "psnr", "ssim", "identity", "pose_px", "flicker", "outlier_rise
 class Perfect:
     """Gives the truth, and somebody else where the appearance is taken out."""
 
-    def __init__(self, _path):
+    def __init__(self, _path, _steps, _guidance):
         self.cases = {}
 
     def animate(self, reference, poses, variant, seed, window=16):

@@ -1,9 +1,9 @@
-"""Train the puppet model: ``python -m tcan_modules.training.puppet_model --out DIR``.
+"""Train the puppet model: ``python -m puppets.recipe --out DIR``.
 
 One command with one seed, in pieces as long as you like: started again with the same folder it goes on where it was stopped. Seven phases:
 a VAE of TAESD's architecture; a wider decoder for it; a small SD-shaped UNet with its OpenPose ControlNet; both frozen, TCAN's stage 1; the
 ControlNet's temporal layers by themselves; stage 2; and one packed file ``DIR/tcan_puppets.safetensors`` for Load TCAN. It learns from the
-puppet world alone (`puppets`).
+puppet world alone (`clips`).
 """
 
 import argparse
@@ -15,21 +15,22 @@ from pathlib import Path
 
 import torch
 
-from ..log import log
-from ..weights.checkpoint import Checkpoint, load_checkpoint
-from ..weights.layouts import Part
-from ..weights.reading import read_file
-from .autoencoder import AutoencoderStep, DecoderStep, TinyAutoencoder
-from .evaluation_host import GUIDANCE, STEPS
-from .model import TCAN
-from .puppet_base import V_PREDICTION, PuppetBase, empty_prompt, wide_hints
-from .puppet_data import PuppetClips, PuppetCrops, PuppetPairs, PuppetPictures
-from .puppet_repair import PoseRepair
-from .sources import Start
-from .stages import temporal_part, train_stage, write_packed
-from .state import Tensors, group, save_tensors
-from .trainer import Options, Trainer
-from .vae import TinyVAE, vae_from_state
+from tcan_modules.log import log
+from tcan_modules.training.autoencoder import TinyAutoencoder
+from tcan_modules.training.model import TCAN
+from tcan_modules.training.sources import Start
+from tcan_modules.training.stages import temporal_part, train_stage, write_packed
+from tcan_modules.training.state import Tensors, group, save_tensors
+from tcan_modules.training.trainer import Options, Trainer
+from tcan_modules.training.vae import TinyVAE, vae_from_state
+from tcan_modules.weights.checkpoint import Checkpoint, load_checkpoint
+from tcan_modules.weights.layouts import Part
+from tcan_modules.weights.reading import read_file
+
+from .base_model import V_PREDICTION, PuppetBase, empty_prompt, wide_hints
+from .datasets import PuppetClips, PuppetCrops, PuppetPairs, PuppetPictures
+from .pose_repair import PoseRepair
+from .vae_training import AutoencoderStep, DecoderStep
 
 # Rates are far above the authors' 1e-5, which finetunes SD1.5 for days: these networks are small and begin from nothing.
 # Batches are what all processes see together in a step; of stage 1, references with two frames each; of stage 2, clips.
@@ -51,7 +52,7 @@ REPAIR = Options(
 STAGE2 = Options(
     out=Path("stage2"), steps=700, batch=2, lr=6e-4, schedule="cosine", warmup=50, ema=0.99, betas=_BETAS, save_every=50
 )
-SAMPLING = {"steps": STEPS, "guidance": GUIDANCE}
+STEPS, GUIDANCE = 10, 1.5  # of sampling: this model needs fewer and less than SD1.5
 CONTROLNET_BLOCKS = (0, 1, 2)  # grids of 16, 8 and 4: the authors' layers are on grids of 16 and 8 too
 FILE = "tcan_puppets.safetensors"
 
@@ -168,7 +169,7 @@ def train_repair(recipe: Recipe, begun: Path) -> Path | None:
 def train_stages(recipe: Recipe, base: Path) -> Path | None:
     """Phases 4 to 6: the two stages, by the code that trains TCAN on real videos, and `train_repair` between them."""
     seen = PuppetClips(recipe.seed + 1000, outliers=0.0)[0]
-    shared = {"validation": seen, "sampling": SAMPLING}
+    shared = {"validation": seen, "sampling": {"steps": STEPS, "guidance": GUIDANCE}}
     first = train_stage(1, open_packed(base), PuppetPairs(recipe.seed), recipe.options(STAGE1), **shared)
     repaired = first and train_repair(recipe, first)
     if repaired is None:
@@ -178,7 +179,7 @@ def train_stages(recipe: Recipe, base: Path) -> Path | None:
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m tcan_modules.training.puppet_model",
+        prog="python -m puppets.recipe",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

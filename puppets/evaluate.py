@@ -1,4 +1,4 @@
-"""Measure the puppet model and its ablations: ``python dev.py python -m tcan_modules.training.evaluate --json OUT``.
+"""Measure the puppet model and its ablations: ``python dev.py python -m puppets.evaluate --json OUT``.
 
 Characters, scenes and motions come from seeds of their own, which no training uses. Every clip is made by the public nodes in a real
 ComfyUI, and its right answer is known, so it is compared with the truth and not with taste.
@@ -14,17 +14,19 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from ..log import log
-from . import metrics
-from .drawing import draw_keypoints
-from .evaluation_host import ROOT, VARIANTS, WINDOW, Animator
-from .learned_metrics import available
-from .puppet_motion import SIZE
-from .puppet_outliers import spoil
-from .puppets import Clip, make_clip
-from .report import contact_sheet, table
+from tcan_modules.log import log
+from tcan_modules.training import metrics
+from tcan_modules.training.animator import ROOT, VARIANTS, WINDOW, Animator
+from tcan_modules.training.learned_metrics import available
+from tcan_modules.training.report import contact_sheet, table
 
-MODEL = ROOT / "models" / "tcan_puppets.safetensors"
+from .clips import Clip, make_clip
+from .motion import SIZE
+from .outliers import spoil
+from .pose_images import draw_keypoints
+from .recipe import FILE, GUIDANCE, STEPS
+
+MODEL = ROOT / "models" / FILE
 CHARACTER, SCENE, MOTION, REFERENCE_MOTION = 101, 102, 103, 104  # third number of a seed; training uses others
 OUTLIERS = 0.2
 LONG = 64  # frames of the clips that windows are measured on
@@ -115,7 +117,7 @@ def measure_windows(animator: Animator, seed: int, characters: int) -> dict[str,
 def evaluate(model: Path, seed: int, characters: int, frames: int, variants: list[str], out: Path) -> dict:
     """Measure, write ``out`` (JSON) with a table and a contact sheet beside it, and return what the JSON holds."""
     learned = available()
-    animator = Animator(model)
+    animator = Animator(model, STEPS, GUIDANCE)
     cases = [make_case(seed, number, frames) for number in range(characters)]
     shown = list(range(0, frames, 4))
     rows: dict[str, list[dict[str, float]]] = {name: [] for name in variants if name in VARIANTS}
@@ -162,7 +164,7 @@ def _write(result: dict, cases: list[Case], clips: dict[str, list[np.ndarray]], 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m tcan_modules.training.evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m puppets.evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--model", type=Path, default=MODEL, help=f"packed file to measure (default: {MODEL.relative_to(ROOT)})")
     parser.add_argument("--seed", type=int, default=0, help="of characters, scenes, motions and noise (default: 0)")
@@ -180,9 +182,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     given = parser.parse_args(arguments)
     if not given.model.is_file():
-        parser.error(
-            f"there is no model {given.model}: train one with tcan_modules.training.puppet_model and name it with --model"
-        )
+        parser.error(f"there is no model {given.model}: train one with puppets.recipe and name it with --model")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     started = time.monotonic()
     result = evaluate(given.model, given.seed, given.characters, given.frames, given.variants, given.json)

@@ -14,7 +14,6 @@ from ..weights.reading import read_file
 from .state import save_tensors
 
 ROOT = Path(__file__).parents[2]
-STEPS, GUIDANCE = 10, 1.5  # of the puppet model; SD1.5-sized models want the nodes' defaults
 WINDOW, OVERLAP = 16, 4
 
 
@@ -40,9 +39,16 @@ VARIANTS = {
 
 
 class Animator:
-    """The nodes with one packed file loaded. `PYTHONPATH` must lead to a ComfyUI, as ``python dev.py python`` sees to."""
+    """The nodes with one packed file loaded. `PYTHONPATH` must lead to a ComfyUI, as ``python dev.py python`` sees to.
 
-    def __init__(self, packed: Path):
+    Args:
+        packed: a file with its VAE and its empty prompt.
+        steps: of sampling.
+        guidance: of sampling.
+    """
+
+    def __init__(self, packed: Path, steps: int, guidance: float):
+        self._steps, self._guidance = steps, guidance
         self._base = tempfile.TemporaryDirectory()
         models = Path(self._base.name) / "models" / "tcan"
         tensors = read_file(packed)
@@ -102,8 +108,8 @@ class Animator:
                 positive=positive,
                 negative=negative,
                 seed=seed,
-                steps=STEPS,
-                cfg=GUIDANCE,
+                steps=self._steps,
+                cfg=self._guidance,
                 latent_image={"samples": torch.zeros(frames, 4, height // 8, width // 8)},
                 sampler_name="ddim",
                 scheduler="ddim_uniform",

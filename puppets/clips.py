@@ -3,7 +3,7 @@
 A clip is a character, a scene and a motion, each from a seed of its own: the same character can be posed by any motion in front of any
 scene, so the right answer of every animation is known. Drawn with numpy and PIL alone, about 3 ms a frame.
 
-`puppet_data` makes endless training samples of them, `evaluate` the cases to measure on.
+`datasets` makes endless training samples of them, `evaluate` the cases to measure on.
 """
 
 from dataclasses import dataclass
@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageFilter
 
-from .puppet_character import Character
-from .puppet_motion import SIZE, Motion, Skeleton, pose
-from .puppet_scene import SMOOTH, Brush, draw_scene
+from .character import Character
+from .motion import SIZE, Motion, Skeleton, pose
+from .scene import SMOOTH, Brush, draw_scene
 
 SOFTNESS = 0.8  # standard deviation in pixels: edges are as soft as those of a scaled-down photo
 

@@ -2,21 +2,22 @@
 
 Both are trained together, half of the pictures with their pose and half without, and are frozen ever after. At first every picture is
 alone; then two pictures of one character attend to each other, most of the time. SD1.5 brings that along: its self-attention finds what
-belongs together in two pictures without training ("reference-only"), and TCAN's stage 1 builds on it; here it is taught (`puppet_matches`).
+belongs together in two pictures without training ("reference-only"), and TCAN's stage 1 builds on it; here it is taught (`correspondence`).
 """
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ..weights.architecture import Architecture
-from .frames import FrameCount
-from .model import noise_schedule
-from .networks import new_controlnet, new_unet
-from .puppet_matches import Matches
-from .reading import AppearanceFeatures, read_appearance
-from .state import corner
-from .steps import draw_noise, to_signed
+from tcan_modules.training.frames import FrameCount
+from tcan_modules.training.model import noise_schedule
+from tcan_modules.training.networks import new_controlnet, new_unet
+from tcan_modules.training.reading import AppearanceFeatures, read_appearance
+from tcan_modules.training.state import corner
+from tcan_modules.training.steps import draw_noise, to_signed
+from tcan_modules.weights.architecture import Architecture
+
+from .correspondence import Matches
 
 CONTEXT = 32  # width of the text embedding
 ARCHITECTURE = Architecture(

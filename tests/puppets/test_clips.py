@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from tcan_modules.training.puppet_character import Character
-from tcan_modules.training.puppet_data import PuppetClips, PuppetPairs, PuppetPictures
-from tcan_modules.training.puppet_motion import SIZE, STYLES, Motion, pose
-from tcan_modules.training.puppet_outliers import spoil
-from tcan_modules.training.puppets import make_clip
+from puppets.character import Character
+from puppets.clips import make_clip
+from puppets.datasets import PuppetClips, PuppetPairs, PuppetPictures
+from puppets.motion import SIZE, STYLES, Motion, pose
+from puppets.outliers import spoil
 
 
 def clip(number: int, frames: int = 6, **options):

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from .frames import repeat_frames
-from .model import TCAN
-from .sources import Start
-from .steps import draw_noise, to_signed
+from tcan_modules.training.frames import repeat_frames
+from tcan_modules.training.model import TCAN
+from tcan_modules.training.sources import Start
+from tcan_modules.training.steps import draw_noise, to_signed
 
 
 def left_over(found: Sequence[torch.Tensor], right: Sequence[torch.Tensor]) -> torch.Tensor:
