@@ -96,26 +96,20 @@ def sample(
     denoise: float = 1.0,
     noise_mask: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Sample with the host's sampler.
+    """Sample with the host's sampler; gives latents ``[frames, 4, height, width]``.
 
     Args:
-        latents: ``[frames, 4, height, width]``.
-        noise: same shape; None if the latents are noisy already.
+        latents, noise: same shape; no noise if the latents are noisy already.
         sigmas: ``[steps + 1]``.
-        denoise: at 1 the latents are pure noise at the first step. The authors (diffusers) then start with noise of unit variance at
-            the first timestep; the host gives it the variance ``sigma^2`` of the noise alone, unless that timestep is the last of
-            all. With a mask the host's own scale is kept, because the host adds noise of that scale to the unmasked part.
-
-    Returns:
-        Latents of the same shape, on the host's intermediate device.
+        denoise: at 1 the run starts as the authors' does (`unit_variance_start`), unless the host itself starts from pure noise, or a
+            mask needs noise of the host's own scale.
     """
     import latent_preview
 
     if noise is None:
         noise = torch.zeros_like(latents)
     elif denoise > 0.9999 and noise_mask is None and not _is_max(model, sigmas):
-        first = sigmas[0].to(noise)
-        noise = noise * torch.sqrt(1 + first**2) / first
+        noise = unit_variance_start(noise, sigmas[0])
     samples = comfy.samplers.sample(
         model,
         noise,
@@ -132,6 +126,16 @@ def sample(
         seed=seed,
     )
     return samples.to(comfy.model_management.intermediate_device())
+
+
+def unit_variance_start(noise: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+    """Noise ``[frames, 4, height, width]`` scaled for a start of unit variance at ``sigma []``.
+
+    The authors (diffusers) start from noise of unit variance at the first timestep. The host multiplies noise by sigma and divides the
+    UNet's input by ``sqrt(1 + sigma^2)``, which gives less.
+    """
+    sigma = sigma.to(noise)
+    return noise * torch.sqrt(1 + sigma**2) / sigma
 
 
 def _is_max(model: ModelPatcher, sigmas: torch.Tensor) -> bool:

@@ -219,3 +219,12 @@ def test_repeated_noise(reference):
     assert torch.equal(shuffled[:4], noise[:4])
     assert {float(frame.sum()) for frame in shuffled} == {float(frame.sum()) for frame in noise[:4]}
     assert not torch.equal(shuffled[4:8], noise[4:8]) or not torch.equal(shuffled[8:12], noise[:4])
+
+
+def test_start_of_unit_variance(reference):
+    """The UNet's first input has the noise's own variance."""
+    multidiffusion = reference.host.pack_module("tcan_modules.multidiffusion")
+    host = reference.tcan.unet.get_model_object("model_sampling")
+    noise, sigma = torch.randn(2, 4, 8, 8), torch.tensor([3.0])
+    start = host.noise_scaling(sigma, multidiffusion.unit_variance_start(noise, sigma[0]), torch.zeros_like(noise))
+    assert torch.allclose(host.calculate_input(sigma, start), noise, atol=1e-6)

@@ -98,3 +98,14 @@ def test_levels_and_prefix(caplog):
         if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("log.")
     }
     assert levels <= {"log.info", "log.warning", "log.debug", "log.addFilter"}
+
+
+def test_files_and_functions_stay_short():
+    """One idea in a file; a function that fits on a screen. Schemas and the flags of a command are lists, however long."""
+    for folder in ("nodes", "tcan_modules", "puppets", "tests"):
+        for file in sorted((ROOT / folder).rglob("*.py")):
+            assert len(file.read_text(encoding="utf-8").splitlines()) <= 350, file
+    for path, tree in sources(training=False):
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef) and node.name != "define_schema":
+                assert node.end_lineno - node.lineno < 45, f"{path}: {node.name}"
