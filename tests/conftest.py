@@ -10,13 +10,14 @@ import pytest
 # on the number of cores. Read when torch is imported, so before the imports below.
 os.environ["OMP_NUM_THREADS"] = "1"
 
-from tests import demo, wide_models
+from tests import wide_models
 from tests.chaining.scene import Scene, Untouched
 from tests.host import Host, boot
 from tests.pictures import animate_files
 from tests.pose.test_workflow import driving_video
 from tests.reference_set import Reference
 from tests.server import Server, running
+from tests.tools import demo
 
 
 @pytest.fixture(scope="session")

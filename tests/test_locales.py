@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from tests.locales import FOLDER, english, load
+from tests.tools.locales import FOLDER, english, load
 
 LANGUAGES = sorted(folder.name for folder in FOLDER.iterdir())
 
@@ -25,7 +25,7 @@ def texts(entry) -> list[str]:
 
 
 def test_english_is_what_the_nodes_say(said):
-    assert load("en") == said, "run: python dev.py python -m tests.locales"
+    assert load("en") == said, "run: python dev.py python -m tests.tools.locales"
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

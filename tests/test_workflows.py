@@ -8,8 +8,8 @@ import pytest
 import torch
 from PIL import Image, ImageSequence
 
-from tests import demo
 from tests.pictures import WORKFLOWS, load, save_frames, walk
+from tests.tools import demo
 from tests.workflow_format import WIDGETS
 
 NAMES = sorted(file.stem for file in WORKFLOWS.glob("*.json"))

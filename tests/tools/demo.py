@@ -16,9 +16,9 @@ from tcan_modules.training.drawing import draw_keypoints
 from tcan_modules.training.puppet_motion import SIZE
 from tcan_modules.training.puppets import Clip, make_clip
 from tests.pictures import load, save_frames
+from tests.scratch import ROOT
 from tests.server import Server, running
 
-ROOT = Path(__file__).resolve().parent.parent
 FRAMES = 48
 # seeds that end in 5 and above belong to no training and no evaluation
 CHARACTER, SCENE, MOTION, REFERENCE_MOTION = (2026, 0, 5), (2026, 0, 6), (2026, 0, 7), (2026, 0, 8)

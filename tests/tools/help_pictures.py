@@ -1,6 +1,4 @@
-"""The pictures of the help pages, computed by the nodes' own code: `python dev.py python -m tests.help_pictures`."""
-
-from pathlib import Path
+"""The pictures of the help pages, computed by the nodes' own code: `python dev.py python -m tests.tools.help_pictures`."""
 
 import numpy as np
 import torch
@@ -15,9 +13,10 @@ from tcan_modules.temperature_preview import heat_colors, preview
 from tcan_modules.windows import lay_windows
 from tcan_modules.windows_preview import draw_windows
 from tests.pose.figures import body, dance, fixture, track
+from tests.scratch import ROOT
 from tests.walk import pose_images
 
-FOLDER = Path(__file__).resolve().parent.parent / "web" / "docs" / "images"
+FOLDER = ROOT / "web" / "docs" / "images"
 BACK, TEXT, LINE = (24, 24, 28), (220, 220, 228), (90, 90, 100)
 FONT = ImageFont.load_default(15)
 
