@@ -10,13 +10,13 @@ import pytest
 # on the number of cores. Read when torch is imported, so before the imports below.
 os.environ["OMP_NUM_THREADS"] = "1"
 
-from tests import wide_models
 from tests.chaining.scene import Scene, Untouched
-from tests.host import Host, boot
-from tests.pictures import animate_files
+from tests.helpers import wide_models
+from tests.helpers.host import Host, boot
+from tests.helpers.reference_set import Reference
+from tests.helpers.server import Server, running
+from tests.helpers.workflow_files import animate_files
 from tests.pose.test_workflow import driving_video
-from tests.reference_set import Reference
-from tests.server import Server, running
 from tests.tools import demo
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.workflow_format import SUBGRAPH_INPUT, SUBGRAPH_OUTPUT, slot_names
+from tests.helpers.workflow_format import SUBGRAPH_INPUT, SUBGRAPH_OUTPUT, slot_names
 
 FILE = Path(__file__).resolve().parent.parent / "subgraphs" / "TCAN Animate.json"
 needs_blueprints = pytest.mark.skipif(

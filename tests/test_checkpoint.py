@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from tcan_modules.checkpoint import CheckpointError, Part, load_checkpoint, pack, read_file, split_file
 from tcan_modules.naming import read_architecture, split_temporal, to_host
-from tests.reference_set import FOLDER
+from tests.helpers.reference_set import FOLDER
 
 
 def trio() -> dict[str, dict[str, torch.Tensor]]:

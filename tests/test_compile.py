@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.reference_set import Reference
+from tests.helpers.reference_set import Reference
 
 FRAMES = 2
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.contract import NODES
+from tests.helpers.contract import NODES
 
 
 @pytest.fixture(scope="module")

@@ -5,11 +5,11 @@ import collections
 import pytest
 import torch
 
-from tests import wide_models
-from tests.dynamic_vram import dynamic_vram
-from tests.host_nodes import Fed, capture
-from tests.pictures import animate_files
-from tests.reference_set import error
+from tests.helpers import wide_models
+from tests.helpers.dynamic_vram import dynamic_vram
+from tests.helpers.host_nodes import Fed, capture
+from tests.helpers.reference_set import error
+from tests.helpers.workflow_files import animate_files
 
 FILES = {"checkpoint": "wide.safetensors", "control_net": "wide.pth", "lora": "wide_lora.safetensors", "parts": "wide"}
 SAMPLER = {"steps": 2, "cfg": 3.0, "sampler_name": "euler", "scheduler": "normal", "denoise": 1.0}

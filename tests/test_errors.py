@@ -6,9 +6,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tests.graph_error import GraphError
-from tests.host_nodes import Fed, capture
-from tests.reference_set import FOLDER, Reference, install, tensors
+from tests.helpers.graph_error import GraphError
+from tests.helpers.host_nodes import Fed, capture
+from tests.helpers.reference_set import FOLDER, Reference, install, tensors
 
 
 @pytest.fixture(scope="module")
@@ -292,6 +292,6 @@ def test_saved_file_gives_the_same(host, reference):
 
 
 def _vae():
-    from tests.reference_set import LatentVAE
+    from tests.helpers.reference_set import LatentVAE
 
     return LatentVAE(tensors()["reference_latent"])

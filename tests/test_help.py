@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract import NODES
+from tests.helpers.contract import NODES
 
 DOCS = Path(__file__).resolve().parent.parent / "web" / "docs"
 PAGES = {"en": "{}.md", "zh": "{}/zh.md"}

@@ -6,9 +6,9 @@ import weakref
 import pytest
 import torch
 
-from tests.graph_error import GraphError, GraphInterrupted
-from tests.host_nodes import Fed, capture
-from tests.reference_set import Reference, tensors
+from tests.helpers.graph_error import GraphError, GraphInterrupted
+from tests.helpers.host_nodes import Fed, capture
+from tests.helpers.reference_set import Reference, tensors
 
 
 @pytest.fixture(scope="module")

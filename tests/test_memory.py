@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from tests.allocations import Allocations
-from tests.reference_set import Reference
+from tests.helpers.allocations import Allocations
+from tests.helpers.reference_set import Reference
 
 WINDOW, SIZE = 4, 16
 

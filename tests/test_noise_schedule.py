@@ -5,7 +5,7 @@ import logging
 import pytest
 import torch
 
-from tests.reference_set import Reference, error
+from tests.helpers.reference_set import Reference, error
 
 
 @pytest.fixture(scope="module")

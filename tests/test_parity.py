@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from tcan_modules.naming import split_temporal
 from tcan_modules.temporal import TemporalTransformer
-from tests.reference_set import FOLDER, TIMESTEP, Reference, batch, error, tensors
+from tests.helpers.reference_set import FOLDER, TIMESTEP, Reference, batch, error, tensors
 
 BAR = 1e-4
 FRAMES = 8

@@ -4,11 +4,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tests import other_packs, wide_models
-from tests.dynamic_vram import dynamic_vram
-from tests.host_nodes import Fed, capture
-from tests.pictures import photograph, save_frames, walk
-from tests.reference_set import error
+from tests.helpers import other_packs, wide_models
+from tests.helpers.dynamic_vram import dynamic_vram
+from tests.helpers.host_nodes import Fed, capture
+from tests.helpers.reference_set import error
+from tests.helpers.workflow_files import photograph, save_frames, walk
 
 FRAMES, WIDTH, HEIGHT = 4, 64, 48
 SAMPLER = {"seed": 3, "steps": 2, "cfg": 3.0, "sampler_name": "euler", "scheduler": "normal", "denoise": 1.0}

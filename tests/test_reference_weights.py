@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tcan_modules.reference_weights import read_masks, read_weights, token_grid, token_weights
-from tests.reference_set import Reference, error
+from tests.helpers.reference_set import Reference, error
 from tests.test_errors import fails
 
 EQUAL = 2e-5  # other orders of summation in float32

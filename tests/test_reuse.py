@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from tests.graph_error import GraphError
-from tests.host_nodes import Fed, capture
-from tests.reference_set import Reference, error, tensors
+from tests.helpers.graph_error import GraphError
+from tests.helpers.host_nodes import Fed, capture
+from tests.helpers.reference_set import Reference, error, tensors
 
 FRAMES, LENGTH, OVERLAP, SIZE = 6, 4, 1, 16
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.reference_set import Reference, error
+from tests.helpers.reference_set import Reference, error
 
 FRAMES, STEPS, SEED = 4, 3, 11
 

@@ -2,8 +2,8 @@
 
 import torch
 
-from tests.host_nodes import Fed, capture
-from tests.reference_set import LatentVAE, install, tensors
+from tests.helpers.host_nodes import Fed, capture
+from tests.helpers.reference_set import LatentVAE, install, tensors
 
 FRAMES = 2
 

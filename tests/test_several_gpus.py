@@ -7,7 +7,7 @@ all the same, by the host's own functions.
 import pytest
 import torch
 
-from tests.reference_set import Reference, error
+from tests.helpers.reference_set import Reference, error
 
 FRAMES = 9
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.reference_set import Reference, error
+from tests.helpers.reference_set import Reference, error
 
 FRAMES, SIZE = 4, 16
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tcan_modules.checkpoint import CheckpointError, load_checkpoint
-from tests.strangers import assert_sentence, bombs, damaged, fuzz, safetensors_file, saved, zip_file
+from tests.helpers.strangers import assert_sentence, bombs, damaged, fuzz, safetensors_file, saved, zip_file
 
 FUZZ = fuzz(150)
 
@@ -36,7 +36,7 @@ BOMB_SQUAD = """
 import resource, sys
 from pathlib import Path
 import torch
-from tests.strangers import MANY, assert_sentence
+from tests.helpers.strangers import MANY, assert_sentence
 from tcan_modules.checkpoint import CheckpointError, load_checkpoint
 resource.setrlimit(resource.RLIMIT_AS, (16 << 30, 16 << 30))
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << (0 if sys.platform == "darwin" else 10)

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tcan_modules.checkpoint import V_PRED, load_checkpoint, pack
-from tests.reference_set import FOLDER, TRIO, LatentVAE, Reference, error, tensors
+from tests.helpers.reference_set import FOLDER, TRIO, LatentVAE, Reference, error, tensors
 
 STEPS, GUIDANCE, SEED = 3, 3.5, 5
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.reference_set import Reference, error
+from tests.helpers.reference_set import Reference, error
 
 FRAMES, LENGTH, OVERLAP, SIZE = 11, 4, 1, 8
 EQUAL = 2e-5  # other orders of summation in float32

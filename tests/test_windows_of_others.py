@@ -5,8 +5,8 @@ import inspect
 import pytest
 import torch
 
-from tests.other_packs import animatediff_evolved
-from tests.reference_set import Reference, error
+from tests.helpers.other_packs import animatediff_evolved
+from tests.helpers.reference_set import Reference, error
 
 FRAMES, LENGTH, OVERLAP = 9, 4, 1
 ANCHOR = "causal_window_fix"

@@ -19,7 +19,7 @@ from tests.benchmarks.models import HALF, SD15, SMALL, TINY
 from tests.benchmarks.quality import reuse_quality
 from tests.benchmarks.scene import Scene
 from tests.gpu.start import start
-from tests.host import Host
+from tests.helpers.host import Host
 
 
 def main() -> None:

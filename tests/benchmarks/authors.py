@@ -23,7 +23,7 @@ from tests.benchmarks.authors_step import ATTENTION
 from tests.benchmarks.measure import seconds
 from tests.benchmarks.models import HALF
 from tests.benchmarks.scene import TIMESTEP, Scene
-from tests.host import boot
+from tests.helpers.host import boot
 
 FRAMES, SIZE, REUSE = 16, 32, 4
 NAMES = {

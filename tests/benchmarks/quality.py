@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from tcan_modules.training import metrics
 from tcan_modules.training.evaluate import make_case
 from tcan_modules.training.evaluation_host import GUIDANCE
-from tests.host import Host
+from tests.helpers.host import Host
 
 EVERY = (1, 2, 3, 4, 5)
 STEPS, FRAMES, CASES, SEED = 25, 16, 2, 7

@@ -6,7 +6,7 @@ import torch
 
 from tests.benchmarks.measure import Cost, cost
 from tests.benchmarks.models import random_checkpoint
-from tests.host import Host
+from tests.helpers.host import Host
 
 TIMESTEP = 481
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.chaining.scene import Scene, Untouched
-from tests.trained import Trained
+from tests.helpers.trained import Trained
 
 
 @pytest.fixture(scope="package")

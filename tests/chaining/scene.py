@@ -5,8 +5,8 @@ from typing import Any
 
 import torch
 
-from tests.host_nodes import Fed, call, capture
-from tests.reference_set import Models
+from tests.helpers.host_nodes import Fed, call, capture
+from tests.helpers.reference_set import Models
 
 FRAMES, SIZE, STEPS = 2, 16, 1
 SAMPLER = {"seed": 5, "steps": STEPS, "cfg": 3.0, "sampler_name": "euler", "scheduler": "normal", "denoise": 1.0}

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.chaining.scene import FRAMES, SIZE
-from tests.reference_set import error
+from tests.helpers.reference_set import error
 
 
 def names(kind: str) -> list[str]:
@@ -79,7 +79,7 @@ def vae(scene):
     import comfy.sd
     import comfy.utils
 
-    from tests.tiny_models import tiny_vae
+    from tests.helpers.tiny_models import tiny_vae
 
     path = scene.host.base / "models" / "vae" / "chaining.safetensors"
     path.parent.mkdir(exist_ok=True)

@@ -5,7 +5,7 @@ import torch
 
 from tests.faults.conftest import run
 from tests.faults.stages import NETWORKS, WatchedVAE, at, counted
-from tests.graph_error import GraphInterrupted
+from tests.helpers.graph_error import GraphInterrupted
 
 
 @pytest.mark.parametrize("stage", NETWORKS)

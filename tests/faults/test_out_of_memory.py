@@ -9,7 +9,7 @@ import torch
 
 from tests.faults.conftest import run
 from tests.faults.stages import NETWORKS, WatchedVAE, at
-from tests.graph_error import GraphError
+from tests.helpers.graph_error import GraphError
 
 WORDS = "Allocation on device"
 

@@ -7,7 +7,7 @@ from safetensors.torch import load_file
 
 from tests.gpu.models import FILES
 from tests.gpu.scene import Scene, error
-from tests.host_nodes import capture
+from tests.helpers.host_nodes import capture
 
 # The same graph in the same process; kernels may add in another order when memory is short.
 SAME = 1e-3

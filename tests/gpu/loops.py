@@ -2,7 +2,7 @@
 
 import torch
 
-from tests.reference_set import Reference, batch, error, tensors
+from tests.helpers.reference_set import Reference, batch, error, tensors
 
 LOOPS = {"full": (1.0, True), "no_ptm": (1.0, False), "frozen_controlnet": (0.0, False)}
 

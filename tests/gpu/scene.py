@@ -6,9 +6,9 @@ import torch
 
 from tests.gpu.card import Card
 from tests.gpu.models import FILES
-from tests.host import Host
-from tests.host_nodes import Fed, capture
-from tests.walk import pose_images
+from tests.helpers.host import Host
+from tests.helpers.host_nodes import Fed, capture
+from tests.helpers.walk import pose_images
 
 STEPS = 2
 SAMPLER = {"seed": 5, "steps": STEPS, "cfg": 3.0, "sampler_name": "ddim", "scheduler": "ddim_uniform", "denoise": 1.0}

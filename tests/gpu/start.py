@@ -4,8 +4,8 @@ import atexit
 import shutil
 import tempfile
 
-from tests import host as in_process
-from tests.host import Host
+from tests.helpers import host as in_process
+from tests.helpers.host import Host
 
 
 def start(cpu: bool, *flags: str) -> Host:

@@ -10,7 +10,7 @@ import torch
 from tests.gpu.clean import SAME
 from tests.gpu.memory import used
 from tests.gpu.scene import error
-from tests.graph_error import GraphError, GraphInterrupted
+from tests.helpers.graph_error import GraphError, GraphInterrupted
 
 RUNS, SETTLED = 20, 5
 GROWTH = 64 << 20

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tests.gpu.models import FILES
-from tests.host_nodes import Fed, capture
+from tests.helpers.host_nodes import Fed, capture
 from tests.pose import tiny_onnx
 
 

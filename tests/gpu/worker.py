@@ -21,7 +21,7 @@ def parity(host, _card: Card, _models: Path) -> Found:
     import torch
 
     from tests.gpu.loops import LOOPS, run_loop
-    from tests.reference_set import Reference
+    from tests.helpers.reference_set import Reference
 
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     with torch.inference_mode():

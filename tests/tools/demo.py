@@ -15,9 +15,9 @@ from PIL import Image
 from tcan_modules.training.drawing import draw_keypoints
 from tcan_modules.training.puppet_motion import SIZE
 from tcan_modules.training.puppets import Clip, make_clip
-from tests.pictures import load, save_frames
-from tests.scratch import ROOT
-from tests.server import Server, running
+from tests.helpers.scratch import ROOT
+from tests.helpers.server import Server, running
+from tests.helpers.workflow_files import load, save_frames
 
 FRAMES = 48
 # seeds that end in 5 and above belong to no training and no evaluation

@@ -12,9 +12,9 @@ from tcan_modules.temperature import build_maps
 from tcan_modules.temperature_preview import heat_colors, preview
 from tcan_modules.windows import lay_windows
 from tcan_modules.windows_preview import draw_windows
+from tests.helpers.scratch import ROOT
+from tests.helpers.walk import pose_images
 from tests.pose.figures import body, dance, fixture, track
-from tests.scratch import ROOT
-from tests.walk import pose_images
 
 FOLDER = ROOT / "web" / "docs" / "images"
 BACK, TEXT, LINE = (24, 24, 28), (220, 220, 228), (90, 90, 100)

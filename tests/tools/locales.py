@@ -2,8 +2,8 @@
 
 import json
 
-from tests.scratch import ROOT
-from tests.server import running
+from tests.helpers.scratch import ROOT
+from tests.helpers.server import running
 
 FOLDER = ROOT / "locales"
 

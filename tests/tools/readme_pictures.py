@@ -6,8 +6,8 @@ import av
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from tests.pictures import WORKFLOWS
-from tests.scratch import ROOT
+from tests.helpers.scratch import ROOT
+from tests.helpers.workflow_files import WORKFLOWS
 from tests.tools.demo import truth
 
 BACKGROUND, INK = (24, 26, 31), (220, 220, 220)

@@ -1,9 +1,9 @@
 """The screenshots of the README, taken in ComfyUI's real page after a real run: `python dev.py python -m tests.tools.screenshots`."""
 
-from tests.page import EMPTY, Page, opened
-from tests.pictures import load
-from tests.scratch import ROOT
-from tests.server import running
+from tests.helpers.page import EMPTY, Page, opened
+from tests.helpers.scratch import ROOT
+from tests.helpers.server import running
+from tests.helpers.workflow_files import load
 from tests.tools import demo
 
 IMAGES = ROOT / "docs" / "images"

@@ -3,8 +3,8 @@
 import torch
 
 from tcan_modules.training.puppet_model import FILE
-from tests.host import Host
-from tests.reference_set import Models
+from tests.helpers.host import Host
+from tests.helpers.reference_set import Models
 from tests.tools import demo
 
 FRAMES = 5

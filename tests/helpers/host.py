@@ -24,8 +24,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from tests import graph_error, host_nodes
-from tests.scratch import FLAGS, ROOT, base_directory
+from tests.helpers import graph_error, host_nodes
+from tests.helpers.scratch import FLAGS, ROOT, base_directory
 
 
 @dataclass

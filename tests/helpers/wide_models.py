@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 
 from tcan_modules.naming import read_architecture, to_host
 from tcan_modules.temporal import TemporalTransformer, sinusoidal_positions
-from tests.tiny_models import tiny_vae
+from tests.helpers.tiny_models import tiny_vae
 
 CHANNELS = (320, 320, 640)
 LEVELS = {

@@ -2,14 +2,14 @@
 
 import functools
 import shutil
-from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
 
-from tests.host import Host
+from tests.helpers.host import Host
+from tests.helpers.scratch import ROOT
 
-FOLDER = Path(__file__).with_name("reference")
+FOLDER = ROOT / "tests" / "reference"
 CHECKPOINT = "reference"
 TRIO = ("unet", "appearance_encoder", "temporal_controlnet")
 TIMESTEP = 481
