@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -26,6 +25,12 @@ def host() -> Host:
     return boot()
 
 
+@pytest.fixture(scope="module")
+def reference(host) -> Reference:
+    """The reference set in ComfyUI, loaded anew for each file of tests."""
+    return Reference(host)
+
+
 @pytest.fixture(scope="session")
 def scene(host) -> Scene:
     return Scene(Reference(host))
@@ -43,6 +48,12 @@ def server() -> Iterator[Server]:
         yield server
 
 
+@pytest.fixture(scope="module")
+def object_info(server) -> dict:
+    """Every node with its sockets, as the browser gets it."""
+    return server.object_info()
+
+
 @pytest.fixture(scope="session")
 def prepared(server) -> Server:
     """The server with the files that the workflows name: small pictures, tiny random models."""
@@ -56,9 +67,3 @@ def prepared(server) -> Server:
     demo.draw_inputs(server.base / "input", 6)
     driving_video(server.base / "input" / "driving.mp4", 6)
     return server
-
-
-@pytest.fixture(scope="session")
-def reference_dir() -> Path:
-    """The tensors that the authors' code computed."""
-    return Path(__file__).with_name("reference")

@@ -5,11 +5,6 @@ import pytest
 from tests.helpers.contract import NODES
 
 
-@pytest.fixture(scope="module")
-def object_info(server) -> dict:
-    return server.object_info()
-
-
 def test_every_node_is_registered(object_info):
     ours = {name for name, info in object_info.items() if info["category"] == "TCAN"}
     assert ours == set(NODES)

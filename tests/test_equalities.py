@@ -3,14 +3,9 @@
 import pytest
 import torch
 
-from tests.helpers.reference_set import Reference, error, tensors
+from tests.helpers.reference_set import error, tensors
 
 EQUAL = 2e-5  # other orders of summation in float32 over a few steps, and nothing else
-
-
-@pytest.fixture(scope="module")
-def reference(host) -> Reference:
-    return Reference(host)
 
 
 def poses(reference, frames: int, height: int = 128, width: int = 128) -> torch.Tensor:

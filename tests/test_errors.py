@@ -8,12 +8,7 @@ from safetensors.torch import load_file, save_file
 
 from tests.helpers.graph_error import GraphError
 from tests.helpers.host_nodes import Fed, capture
-from tests.helpers.reference_set import FOLDER, Reference, install, tensors
-
-
-@pytest.fixture(scope="module")
-def reference(host) -> Reference:
-    return Reference(host)
+from tests.helpers.reference_set import FOLDER, install, tensors
 
 
 def fails(host, class_id: str, message: str, **inputs) -> str:

@@ -11,11 +11,6 @@ DOCS = Path(__file__).resolve().parent.parent / "web" / "docs"
 PAGES = {"en": "{}.md", "zh": "{}/zh.md"}
 
 
-@pytest.fixture(scope="module")
-def object_info(server) -> dict:
-    return server.object_info()
-
-
 def page(node_id: str, language: str) -> str:
     return (DOCS / PAGES[language].format(node_id)).read_text(encoding="utf-8")
 

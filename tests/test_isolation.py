@@ -8,12 +8,7 @@ import torch
 
 from tests.helpers.graph_error import GraphError, GraphInterrupted
 from tests.helpers.host_nodes import Fed, capture
-from tests.helpers.reference_set import Reference, tensors
-
-
-@pytest.fixture(scope="module")
-def reference(host) -> Reference:
-    return Reference(host)
+from tests.helpers.reference_set import tensors
 
 
 def graph(reference, model, control_net=None, steps: int = 2) -> dict:

@@ -4,14 +4,8 @@ import pytest
 import torch
 
 from tests.helpers.allocations import Allocations
-from tests.helpers.reference_set import Reference
 
 WINDOW, SIZE = 4, 16
-
-
-@pytest.fixture(scope="module")
-def reference(host) -> Reference:
-    return Reference(host)
 
 
 def peak(reference, frames: int, overlap: int = 0, closed_loop: bool = False) -> int:

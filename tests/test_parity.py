@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from tcan_modules.naming import split_temporal
 from tcan_modules.temporal import TemporalTransformer
-from tests.helpers.reference_set import FOLDER, TIMESTEP, Reference, batch, error, tensors
+from tests.helpers.reference_set import FOLDER, TIMESTEP, batch, error, tensors
 
 BAR = 1e-4
 FRAMES = 8
@@ -19,11 +19,6 @@ FRAMES = 8
 def _inference():
     with torch.inference_mode():
         yield
-
-
-@pytest.fixture(scope="module")
-def reference(host) -> Reference:
-    return Reference(host)
 
 
 @pytest.mark.parametrize("window", ["window0", "all"])

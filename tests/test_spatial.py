@@ -8,11 +8,6 @@ from tests.helpers.reference_set import Reference, error
 FRAMES, SIZE = 4, 16
 
 
-@pytest.fixture(scope="module")
-def reference(host) -> Reference:
-    return Reference(host)
-
-
 def take_few_rows(reference: Reference, monkeypatch) -> None:
     """One frame of the largest layers at a time, and two of those half as large."""
     widened = 8 * reference.tcan.unet.model.diffusion_model.model_channels * SIZE**2 * 4
