@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from tests.helpers.graph_error import GraphError, GraphInterrupted
+from tests.helpers.graphs import node
 from tests.helpers.host_nodes import Fed, capture
 from tests.helpers.reference_set import tensors
 
@@ -19,42 +20,30 @@ def graph(reference, model, control_net=None, steps: int = 2) -> dict:
         "text": Fed(text),
         "latents": Fed({"samples": torch.zeros(10, 4, 16, 16)}),
         "poses": Fed(reference.poses[:10]),
-        "sampler": {
-            "class_type": "TCANMultiDiffusionSampler",
-            "inputs": {
-                "model": ["model", 0],
-                "positive": ["text", 0],
-                "negative": ["text", 0],
-                "latent_image": ["latents", 0],
-                "seed": 3,
-                "steps": steps,
-                "cfg": 3.0,
-                "sampler_name": "ddim",
-                "scheduler": "ddim_uniform",
-                "denoise": 1.0,
-                "window_length": 6,
-                "window_overlap": 2,
-                "closed_loop": False,
-                "add_noise": True,
-                "noise_mode": "repeat_window",
-            },
-        },
+        "sampler": node(
+            "TCANMultiDiffusionSampler",
+            model=["model", 0],
+            positive=["text", 0],
+            negative=["text", 0],
+            latent_image=["latents", 0],
+            seed=3,
+            steps=steps,
+            cfg=3.0,
+            sampler_name="ddim",
+            scheduler="ddim_uniform",
+            denoise=1.0,
+            window_length=6,
+            window_overlap=2,
+            closed_loop=False,
+            add_noise=True,
+            noise_mode="repeat_window",
+        ),
         "end": capture("sampler"),
     }
     if control_net is not None:
         prompt["control_net"] = Fed(control_net)
-        prompt["apply"] = {
-            "class_type": "ControlNetApplyAdvanced",
-            "inputs": {
-                "positive": ["text", 0],
-                "negative": ["text", 0],
-                "control_net": ["control_net", 0],
-                "image": ["poses", 0],
-                "strength": 1.0,
-                "start_percent": 0.0,
-                "end_percent": 1.0,
-            },
-        }
+        prompts = {"positive": ["text", 0], "negative": ["text", 0]}
+        prompt["apply"] = node("ControlNetApplyAdvanced", **prompts, control_net=["control_net", 0], image=["poses", 0])
         prompt["sampler"]["inputs"] |= {"positive": ["apply", 0], "negative": ["apply", 1]}
     return prompt
 

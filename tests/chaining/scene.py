@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from tests.helpers.graphs import node
 from tests.helpers.host_nodes import Fed, call, capture
 from tests.helpers.reference_set import Models
 
@@ -36,7 +37,7 @@ class Scene:
         positive: list | None = None,
         latents: dict | None = None,
         sampler: dict | None = None,
-        node: str = "KSampler",
+        sampler_node: str = "KSampler",
         **apply: Any,
     ) -> dict:
         """A graph in API format; `capture` of its sampler is "end".
@@ -44,7 +45,7 @@ class Scene:
         Args:
             before, after: what the model goes through before and after APPA Apply: stock nodes, or functions of a model.
             controls: ControlNets in the order of their Apply nodes, with settings of theirs; by default ours alone.
-            sampler: widgets of the sampler node that differ from `SAMPLER`.
+            sampler: widgets of `sampler_node` that differ from `SAMPLER`.
         """
         graph = {
             "model": Fed(self.models.tcan.unet),
@@ -57,27 +58,17 @@ class Scene:
             "poses": Fed(self.poses),
         }
         last = _chain(graph, "model", before, "before")
-        graph["animate"] = {
-            "class_type": "TCANApply",
-            "inputs": {"tcan": ["tcan", 0], "appearance": ["appearance", 0], "model": [last, 0], "ptm": ["ptm", 0]}
-            | {"appa_strength": 1.0, "appearance_strength": 1.0, "beta_schedule": "linear"}
-            | apply,
-        }
+        links = {"tcan": ["tcan", 0], "appearance": ["appearance", 0], "model": [last, 0], "ptm": ["ptm", 0]}
+        graph["animate"] = node("TCANApply", **links | apply)
         last = _chain(graph, "animate", after, "after")
         prompts = {"positive": ["positive", 0], "negative": ["negative", 0]}
         for number, (net, settings) in enumerate([(self.models.control_net(), {})] if controls is None else controls):
             graph[f"net {number}"] = Fed(net)
-            graph[f"control {number}"] = {
-                "class_type": "ControlNetApplyAdvanced",
-                "inputs": {**prompts, "control_net": [f"net {number}", 0], "image": ["poses", 0]}
-                | {"strength": 1.0, "start_percent": 0.0, "end_percent": 1.0}
-                | settings,
-            }
+            links = {**prompts, "control_net": [f"net {number}", 0], "image": ["poses", 0]}
+            graph[f"control {number}"] = node("ControlNetApplyAdvanced", **links, **settings)
             prompts = {"positive": [f"control {number}", 0], "negative": [f"control {number}", 1]}
-        graph["sampler"] = {
-            "class_type": node,
-            "inputs": {**prompts, "model": [last, 0], "latent_image": ["latents", 0], **SAMPLER, **(sampler or {})},
-        }
+        links = {**prompts, "model": [last, 0], "latent_image": ["latents", 0]}
+        graph["sampler"] = node(sampler_node, **links, **SAMPLER | (sampler or {}))
         graph["end"] = capture("sampler")
         return graph
 
@@ -96,7 +87,7 @@ def _chain(graph: dict, last: str, links: Sequence[Link | Callable], name: str) 
             graph[key] = call(f"{key} function", last)
         else:
             class_type, widgets = link
-            graph[key] = {"class_type": class_type, "inputs": {"model": [last, 0], **widgets}}
+            graph[key] = node(class_type, model=[last, 0], **widgets)
         last = key
     return last
 

@@ -101,11 +101,11 @@ def test_only_the_person_moves(scene, vae, node, way):
     sampler = {"steps": 2}
     if node != "KSampler":
         sampler |= {"window_length": 2, "window_overlap": 0, "closed_loop": False, "add_noise": True, "noise_mode": "independent"}
-    video = scene.video(latents=latents, sampler=sampler, node=node)
+    video = scene.video(latents=latents, sampler=sampler, sampler_node=node)
     for frame, source in zip(video, latents["samples"]):
         assert error(frame[~inside()], source[~inside()]) <= 1e-5
         assert error(frame[inside()], source[inside()]) > 1e-2
-    other = scene.video(latents=latents, sampler=sampler, node=node, appearance_strength=0.0)
+    other = scene.video(latents=latents, sampler=sampler, sampler_node=node, appearance_strength=0.0)
     assert error(other[:, inside()], video[:, inside()]) > 1e-3
 
 
