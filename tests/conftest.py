@@ -9,11 +9,12 @@ import pytest
 # on the number of cores. Read when torch is imported, so before the imports below.
 os.environ["OMP_NUM_THREADS"] = "1"
 
-from tests.chaining.scene import Scene, Untouched
 from tests.helpers import wide_models
 from tests.helpers.host import Host, boot
 from tests.helpers.reference_set import Reference
+from tests.helpers.scene import Scene
 from tests.helpers.server import Server, running
+from tests.helpers.untouched import Untouched
 from tests.helpers.workflow_files import animate_files
 from tests.pose.test_workflow import driving_video
 from tests.tools import demo
@@ -38,7 +39,7 @@ def scene(host) -> Scene:
 
 @pytest.fixture(scope="session")
 def untouched(scene) -> Untouched:
-    return Untouched(scene)
+    return Untouched(scene.models)
 
 
 @pytest.fixture(scope="session")

@@ -9,10 +9,10 @@ from safetensors.torch import save_file
 from tcan_modules.checkpoint import Checkpoint, Part, pack
 from tcan_modules.naming import Architecture
 from tcan_modules.training.networks import cut_tail, new_unet
-from tests.chaining.scene import FRAMES, Scene
 from tests.helpers.host import Host
 from tests.helpers.other_packs import animatediff_evolved
 from tests.helpers.reference_set import LatentVAE, Models, error
+from tests.helpers.scene import FRAMES, Scene
 from tests.helpers.wide_models import motion_module
 
 pytestmark = animatediff_evolved.needed

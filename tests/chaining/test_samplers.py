@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from tests.chaining.scene import FRAMES, SIZE
 from tests.helpers.reference_set import error
+from tests.helpers.scene import FRAMES, SIZE
 
 
 def names(kind: str) -> list[str]:

@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from tests.chaining.scene import Scene
 from tests.helpers.graphs import node
 from tests.helpers.host_nodes import Fed
 from tests.helpers.reference_set import LatentVAE
+from tests.helpers.scene import Scene
 
 WINDOWS = {"window_length": 2, "window_overlap": 1, "closed_loop": False, "add_noise": True, "noise_mode": "independent"}
 

@@ -17,14 +17,7 @@ NOISY = 14.6  # about the largest sigma of SD1.5
 WINDOWS = {"window_length": 4, "window_overlap": 1, "closed_loop": False}
 
 
-def error(ours: torch.Tensor, theirs: torch.Tensor) -> float:
-    """Relative error, by the norm of the difference; infinite where a number is none."""
-    ours, theirs = ours.float().cpu(), theirs.float().cpu()
-    found = float((ours - theirs).norm() / theirs.norm())
-    return found if torch.isfinite(ours).all() else float("inf")
-
-
-class Scene:
+class CardScene:
     """A host with the random models, and one executor whose cache lives on between graphs, as in a server."""
 
     def __init__(self, host: Host, card: Card):

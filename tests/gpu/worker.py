@@ -31,17 +31,17 @@ def parity(host, _card: Card, _models: Path) -> Found:
 
 def video(host, card: Card, models: Path) -> Found:
     """A video with everything and a LoRA, twice, and the stock model's own before and after it."""
-    from tests.gpu.clean import Clean
     from tests.gpu.memory import look
     from tests.gpu.models import link
-    from tests.gpu.scene import Scene
+    from tests.gpu.scene import CardScene
+    from tests.gpu.stock_networks import StockNetworks
 
     link(models, host.base)
-    scene = Scene(host, card)
-    clean = Clean(scene, models)
+    scene = CardScene(host, card)
+    stock = StockNetworks(scene, models)
     tensors = {"video": scene.video(lora=1.0), "again": scene.video(lora=1.0)}
     figures = look(scene)
-    clean.check()
+    stock.check()
     return tensors | {"after": scene.video(lora=1.0)}, figures
 
 

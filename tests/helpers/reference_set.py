@@ -22,7 +22,8 @@ def tensors() -> dict[str, torch.Tensor]:
 
 def error(ours: torch.Tensor, theirs: torch.Tensor) -> float:
     """Relative error, by the norm of the difference."""
-    return float((ours.float() - theirs.float()).norm() / theirs.float().norm())
+    ours, theirs = ours.float().cpu(), theirs.float().cpu()
+    return float((ours - theirs).norm() / theirs.norm())
 
 
 def batch(tensor: torch.Tensor) -> torch.Tensor:
