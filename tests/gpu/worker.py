@@ -20,13 +20,12 @@ def parity(host, _card: Card, _models: Path) -> Found:
     """The loops that the authors' code computed; the figures are relative errors."""
     import torch
 
-    from tests.gpu.loops import LOOPS, run_loop
-    from tests.helpers.reference_set import Reference
+    from tests.helpers.reference_set import LOOPS, Reference
 
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     with torch.inference_mode():
         reference = Reference(host)
-        return {}, {case: run_loop(reference, case) for case in LOOPS}
+        return {}, {case: reference.loop_error(case) for case in LOOPS}
 
 
 def video(host, card: Card, models: Path) -> Found:
