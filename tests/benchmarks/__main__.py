@@ -18,8 +18,7 @@ from tests.benchmarks.arithmetic import arithmetic
 from tests.benchmarks.models import HALF, SD15, SMALL, TINY
 from tests.benchmarks.quality import reuse_quality
 from tests.benchmarks.workload import Workload
-from tests.gpu.start import start
-from tests.helpers.host import Host
+from tests.helpers.host import Host, boot
 
 
 def main() -> None:
@@ -39,7 +38,7 @@ def main() -> None:
     on_gpu = torch.cuda.is_available()
     flags = card.flags(arguments.gigabytes) if on_gpu and arguments.gigabytes else ()
     flags += ("--bf16-unet",) if on_gpu and arguments.bfloat16 else ()  # by itself the host prefers float16
-    host = start(not on_gpu, *flags)
+    host = boot(cpu=not on_gpu, flags=flags)
     logging.getLogger().setLevel(logging.WARNING)
     sys.stdout.write(f"{torch.cuda.get_device_name() if on_gpu else f'CPU, {torch.get_num_threads()} threads'}\n")
     if arguments.psnr:

@@ -16,8 +16,8 @@ import torch
 from tests.gpu import models as random_models
 from tests.gpu.card import CARD, REHEARSAL, Card, describe
 from tests.gpu.scene import CardScene
-from tests.gpu.start import start
 from tests.gpu.stock_networks import StockNetworks
+from tests.helpers.host import boot
 
 FOLDER = Path(__file__).parent
 
@@ -73,7 +73,7 @@ def models(request, card) -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def host(card):
     """ComfyUI in this process, on the card, in the precision and with the memory management that it chooses itself."""
-    started = start(card.is_rehearsal, *card.flags)
+    started = boot(cpu=card.is_rehearsal, flags=card.flags)
     logging.getLogger().setLevel(logging.WARNING)
     return started
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.gpu.card import CARD, REHEARSAL, Card, describe
-from tests.gpu.start import start
+from tests.helpers.host import boot
 
 Found = tuple[dict[str, Any], dict]  # tensors, and plain figures
 
@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("--rehearse", action="store_true")
     given, flags = parser.parse_known_args()
     card = REHEARSAL if given.rehearse else CARD
-    host = start(card.is_rehearsal, *card.flags, *flags)
+    host = boot(cpu=card.is_rehearsal, flags=(*card.flags, *flags))
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     sys.stdin.readline()
