@@ -333,7 +333,7 @@ def main() -> int:
     if command == "test":
         return test(host, arguments)
     if command == "demo":
-        return call(host, "-m", "tests.demo", folder=ROOT)
+        return call(host, "-m", "tests.tools.demo", folder=ROOT)
     return call(host, *arguments)
 
 

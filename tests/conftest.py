@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -10,19 +9,27 @@ import pytest
 # on the number of cores. Read when torch is imported, so before the imports below.
 os.environ["OMP_NUM_THREADS"] = "1"
 
-from tests import demo, wide_models
-from tests.chaining.scene import Scene, Untouched
-from tests.host import Host, boot
-from tests.pictures import animate_files
+from tests.helpers import wide_models
+from tests.helpers.host import Host, boot
+from tests.helpers.reference_set import Reference
+from tests.helpers.scene import Scene
+from tests.helpers.server import Server, running
+from tests.helpers.untouched import Untouched
+from tests.helpers.workflow_files import animate_files
 from tests.pose.test_workflow import driving_video
-from tests.reference_set import Reference
-from tests.server import Server, running
+from tests.tools import demo
 
 
 @pytest.fixture(scope="session")
 def host() -> Host:
     """ComfyUI in this process, with the pack."""
     return boot()
+
+
+@pytest.fixture(scope="module")
+def reference(host) -> Reference:
+    """The reference set in ComfyUI, loaded anew for each file of tests."""
+    return Reference(host)
 
 
 @pytest.fixture(scope="session")
@@ -32,7 +39,7 @@ def scene(host) -> Scene:
 
 @pytest.fixture(scope="session")
 def untouched(scene) -> Untouched:
-    return Untouched(scene)
+    return Untouched(scene.models)
 
 
 @pytest.fixture(scope="session")
@@ -40,6 +47,12 @@ def server() -> Iterator[Server]:
     """ComfyUI in a process of its own, with the pack."""
     with running() as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def object_info(server) -> dict:
+    """Every node with its sockets, as the browser gets it."""
+    return server.object_info()
 
 
 @pytest.fixture(scope="session")
@@ -55,9 +68,3 @@ def prepared(server) -> Server:
     demo.draw_inputs(server.base / "input", 6)
     driving_video(server.base / "input" / "driving.mp4", 6)
     return server
-
-
-@pytest.fixture(scope="session")
-def reference_dir() -> Path:
-    """The tensors that the authors' code computed."""
-    return Path(__file__).with_name("reference")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.workflow_format import SUBGRAPH_INPUT, SUBGRAPH_OUTPUT, slot_names
+from tests.helpers.workflow_format import SUBGRAPH_INPUT, SUBGRAPH_OUTPUT, slot_names
 
 FILE = Path(__file__).resolve().parent.parent / "subgraphs" / "TCAN Animate.json"
 needs_blueprints = pytest.mark.skipif(
@@ -28,13 +28,12 @@ def test_the_host_offers_it(server):
     assert json.loads(json.loads(server.request(f"/global_subgraphs/{found}"))["data"]) == json.loads(FILE.read_text())
 
 
-def test_its_slots_are_in_the_order_of_the_page(server, subgraph):
+def test_its_slots_are_in_the_order_of_the_page(object_info, subgraph):
     """In a subgraph the page follows a link by the number of its slot, and numbers sockets before widgets."""
-    info = server.object_info()
     for node in subgraph["nodes"]:
         names = [slot["name"] for slot in node["inputs"]]
-        assert names == slot_names(info[node["type"]])[: len(names)], node["type"]
-        assert [slot["name"] for slot in node["outputs"]] == info[node["type"]]["output_name"]
+        assert names == slot_names(object_info[node["type"]])[: len(names)], node["type"]
+        assert [slot["name"] for slot in node["outputs"]] == object_info[node["type"]]["output_name"]
 
 
 def test_its_links_hold_together(subgraph):

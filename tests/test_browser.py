@@ -16,14 +16,14 @@ import numpy as np
 import pytest
 
 from tcan_modules.training.metrics import psnr
-from tests import demo
-from tests import page as web
-from tests.contract import NODES
-from tests.locales import load as locale
-from tests.pictures import WORKFLOWS, load
-from tests.server import running
+from tests.helpers import page as web
+from tests.helpers.contract import NODES
+from tests.helpers.server import running
+from tests.helpers.workflow_files import WORKFLOWS, load
 from tests.test_blueprint import needs_blueprints
 from tests.test_workflows import NAMES
+from tests.tools import demo
+from tests.tools.locales import load as locale
 
 PSNR = 16  # of the puppet model against the truth, in dB; its mean colour has 15
 

@@ -15,7 +15,7 @@ from tcan_modules.weights.layouts import Part, split_file
 from tcan_modules.weights.messages import CheckpointError
 from tcan_modules.weights.naming import split_temporal, to_host
 from tcan_modules.weights.reading import read_file
-from tests.reference_set import FOLDER
+from tests.helpers.reference_set import FOLDER
 
 
 def trio() -> dict[str, dict[str, torch.Tensor]]:

@@ -3,14 +3,7 @@
 import pytest
 import torch
 
-from tests.reference_set import Reference
-
 FRAMES = 2
-
-
-@pytest.fixture(scope="module")
-def reference(host) -> Reference:
-    return Reference(host)
 
 
 def test_compiled_once(reference):

@@ -2,12 +2,7 @@
 
 import pytest
 
-from tests.contract import NODES
-
-
-@pytest.fixture(scope="module")
-def object_info(server) -> dict:
-    return server.object_info()
+from tests.helpers.contract import NODES
 
 
 def test_every_node_is_registered(object_info):

@@ -5,11 +5,12 @@ import collections
 import pytest
 import torch
 
-from tests import wide_models
-from tests.dynamic_vram import dynamic_vram
-from tests.host_nodes import Fed, capture
-from tests.pictures import animate_files
-from tests.reference_set import error
+from tests.helpers import wide_models
+from tests.helpers.dynamic_vram import dynamic_vram
+from tests.helpers.graphs import node
+from tests.helpers.host_nodes import Fed, capture
+from tests.helpers.reference_set import error
+from tests.helpers.workflow_files import animate_files
 
 FILES = {"checkpoint": "wide.safetensors", "control_net": "wide.pth", "lora": "wide_lora.safetensors", "parts": "wide"}
 SAMPLER = {"steps": 2, "cfg": 3.0, "sampler_name": "euler", "scheduler": "normal", "denoise": 1.0}
@@ -28,10 +29,6 @@ def files(host):
     return base
 
 
-def node(class_type: str, **inputs) -> dict:
-    return {"class_type": class_type, "inputs": inputs}
-
-
 def loaders() -> dict:
     """All that is loaded. It stands in every graph, so that the host keeps it from one to the next, as for an artist who works."""
     graph = {
@@ -45,13 +42,11 @@ def loaders() -> dict:
         "words": node("CLIPTextEncode", clip=["checkpoint", 1], text="a walk"),
         "character": node("LoadImage", image="character.png"),
         "poses": node("LoadImage", image="poses.webp"),
-        "ptm": node("TCANPTMBuilder", pose_images=["poses", 0], tau=3.0, min_resolution=0),
+        "ptm": node("TCANPTMBuilder", pose_images=["poses", 0]),
         "latents": node("EmptyLatentImage", width=64, height=48, batch_size=5),
-        "seen": node(
-            "TCANAppearanceEncode", tcan=["parts", 0], vae=["checkpoint", 2], image=["character", 0], width=0, height=48
-        ),
-        "known": node("TCANAppearanceEncode", tcan=["packed", 0], vae=["vae", 0], image=["character", 0], width=0, height=48),
-        "packed net": node("TCANTemporalControlNet", tcan=["packed", 0], temporal_strength=1.0),
+        "seen": node("TCANAppearanceEncode", tcan=["parts", 0], vae=["checkpoint", 2], image=["character", 0], height=48),
+        "known": node("TCANAppearanceEncode", tcan=["packed", 0], vae=["vae", 0], image=["character", 0], height=48),
+        "packed net": node("TCANTemporalControlNet", tcan=["packed", 0]),
         # public parts have no temporal layers for a ControlNet: the plain one, in our windows
         "parts net": node("TCANTemporalControlNet", tcan=["parts", 0], control_net=["net", 0], temporal_strength=0.0),
     }
@@ -61,8 +56,7 @@ def loaders() -> dict:
 def animated(model: str, **widgets) -> dict:
     packed = model == "packed"
     inputs = {"tcan": [model if packed else "parts", 0], "appearance": ["known" if packed else "seen", 0], "ptm": ["ptm", 0]}
-    inputs |= {"appa_strength": 1.0, "appearance_strength": 1.0, "beta_schedule": "linear"} | widgets
-    return node("TCANApply", **inputs, **({} if packed else {"model": [model, 0]}))
+    return node("TCANApply", **inputs, **widgets, **({} if packed else {"model": [model, 0]}))
 
 
 def graph(kind: str) -> dict:
@@ -84,7 +78,7 @@ def graph(kind: str) -> dict:
             base["windows"] = node("TCANMultiDiffusion", model=[last, 0], window_length=3, window_overlap=1, closed_loop=False)
             last = "windows"
         prompts = {"positive": texts[0], "negative": texts[1], "control_net": [nets[name], 0], "image": ["poses", 0]}
-        base["control"] = node("ControlNetApplyAdvanced", **prompts, strength=1.0, start_percent=0.0, end_percent=1.0)
+        base["control"] = node("ControlNetApplyAdvanced", **prompts)
         texts = (["control", 0], ["control", 1])
     prompts = {"positive": texts[0], "negative": texts[1], "latent_image": ["latents", 0]}
     base["seed"] = Fed(3)

@@ -3,14 +3,9 @@
 import pytest
 import torch
 
-from tests.reference_set import Reference, error, tensors
+from tests.helpers.reference_set import error, tensors
 
 EQUAL = 2e-5  # other orders of summation in float32 over a few steps, and nothing else
-
-
-@pytest.fixture(scope="module")
-def reference(host) -> Reference:
-    return Reference(host)
 
 
 def poses(reference, frames: int, height: int = 128, width: int = 128) -> torch.Tensor:
@@ -67,7 +62,7 @@ def test_finite_and_deterministic(reference, case):
 
 def test_reference_of_another_size(reference):
     """A reference picture that is smaller and of other proportions than the video."""
-    from tests.reference_set import LatentVAE
+    from tests.helpers.reference_set import LatentVAE
 
     small = reference.encode(LatentVAE(torch.randn(1, 4, 12, 8, generator=torch.Generator().manual_seed(1))))
     own = sample(reference, reference.apply(), reference.control_net())
@@ -76,7 +71,7 @@ def test_reference_of_another_size(reference):
 
 def test_two_reference_images(reference):
     """Two equal pictures side by side are one picture whose tokens count twice."""
-    from tests.reference_set import LatentVAE
+    from tests.helpers.reference_set import LatentVAE
 
     twice = reference.encode(LatentVAE(tensors()["reference_latent"].repeat(2, 1, 1, 1)))
     pair = sample(reference, reference.apply(appearance=twice))
@@ -132,7 +127,7 @@ def test_temporal_strength_scales_what_the_layers_add(reference):
 
     from tcan_modules.maths.temporal import TemporalTransformer
     from tcan_modules.weights.naming import split_temporal
-    from tests.reference_set import FOLDER
+    from tests.helpers.reference_set import FOLDER
 
     state = {
         name: tensor.float()

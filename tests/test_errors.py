@@ -6,14 +6,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tests.graph_error import GraphError
-from tests.host_nodes import Fed, capture
-from tests.reference_set import FOLDER, Reference, install, tensors
-
-
-@pytest.fixture(scope="module")
-def reference(host) -> Reference:
-    return Reference(host)
+from tests.helpers.graph_error import GraphError
+from tests.helpers.host_nodes import Fed, capture
+from tests.helpers.reference_set import FOLDER, install, tensors
 
 
 def fails(host, class_id: str, message: str, **inputs) -> str:
@@ -292,6 +287,6 @@ def test_saved_file_gives_the_same(host, reference):
 
 
 def _vae():
-    from tests.reference_set import LatentVAE
+    from tests.helpers.reference_set import LatentVAE
 
     return LatentVAE(tensors()["reference_latent"])

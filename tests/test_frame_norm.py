@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tcan_modules.maths.group_norm import group_norm_over_frames
-from tests.reference_set import error
+from tests.helpers.reference_set import error
 
 
 def volume_norm(x: torch.Tensor, frames: int, norm: torch.nn.GroupNorm) -> torch.Tensor:

@@ -5,9 +5,9 @@ import sys
 
 import pytest
 
-from tests.graph_error import GraphError, GraphInterrupted
-from tests.host_nodes import Fed, capture
-from tests.server import running
+from tests.helpers.graph_error import GraphError, GraphInterrupted
+from tests.helpers.host_nodes import Fed, capture
+from tests.helpers.server import running
 
 LATENT = {"class_type": "EmptyLatentImage", "inputs": {"width": 64, "height": 32, "batch_size": 2}}
 IMAGE = {"class_type": "EmptyImage", "inputs": {"width": 16, "height": 8, "batch_size": 1, "color": 255}}

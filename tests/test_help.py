@@ -5,15 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract import NODES
+from tests.helpers.contract import NODES
 
 DOCS = Path(__file__).resolve().parent.parent / "web" / "docs"
 PAGES = {"en": "{}.md", "zh": "{}/zh.md"}
-
-
-@pytest.fixture(scope="module")
-def object_info(server) -> dict:
-    return server.object_info()
 
 
 def page(node_id: str, language: str) -> str:

@@ -75,7 +75,7 @@ def test_a_missing_module_and_a_missing_method(host, monkeypatch):
 
 SCRIPT = """
 import logging
-from tests.host import boot
+from tests.helpers.host import boot
 
 lines = []
 handler = logging.Handler()

@@ -6,14 +6,11 @@ import weakref
 import pytest
 import torch
 
-from tests.graph_error import GraphError, GraphInterrupted
-from tests.host_nodes import Fed, capture
-from tests.reference_set import Reference, tensors
-
-
-@pytest.fixture(scope="module")
-def reference(host) -> Reference:
-    return Reference(host)
+from tests.helpers.graph_error import GraphError, GraphInterrupted
+from tests.helpers.graphs import node
+from tests.helpers.host_nodes import Fed, capture
+from tests.helpers.reference_set import tensors
+from tests.helpers.untouched import Untouched
 
 
 def graph(reference, model, control_net=None, steps: int = 2) -> dict:
@@ -24,42 +21,30 @@ def graph(reference, model, control_net=None, steps: int = 2) -> dict:
         "text": Fed(text),
         "latents": Fed({"samples": torch.zeros(10, 4, 16, 16)}),
         "poses": Fed(reference.poses[:10]),
-        "sampler": {
-            "class_type": "TCANMultiDiffusionSampler",
-            "inputs": {
-                "model": ["model", 0],
-                "positive": ["text", 0],
-                "negative": ["text", 0],
-                "latent_image": ["latents", 0],
-                "seed": 3,
-                "steps": steps,
-                "cfg": 3.0,
-                "sampler_name": "ddim",
-                "scheduler": "ddim_uniform",
-                "denoise": 1.0,
-                "window_length": 6,
-                "window_overlap": 2,
-                "closed_loop": False,
-                "add_noise": True,
-                "noise_mode": "repeat_window",
-            },
-        },
+        "sampler": node(
+            "TCANMultiDiffusionSampler",
+            model=["model", 0],
+            positive=["text", 0],
+            negative=["text", 0],
+            latent_image=["latents", 0],
+            seed=3,
+            steps=steps,
+            cfg=3.0,
+            sampler_name="ddim",
+            scheduler="ddim_uniform",
+            denoise=1.0,
+            window_length=6,
+            window_overlap=2,
+            closed_loop=False,
+            add_noise=True,
+            noise_mode="repeat_window",
+        ),
         "end": capture("sampler"),
     }
     if control_net is not None:
         prompt["control_net"] = Fed(control_net)
-        prompt["apply"] = {
-            "class_type": "ControlNetApplyAdvanced",
-            "inputs": {
-                "positive": ["text", 0],
-                "negative": ["text", 0],
-                "control_net": ["control_net", 0],
-                "image": ["poses", 0],
-                "strength": 1.0,
-                "start_percent": 0.0,
-                "end_percent": 1.0,
-            },
-        }
+        prompts = {"positive": ["text", 0], "negative": ["text", 0]}
+        prompt["apply"] = node("ControlNetApplyAdvanced", **prompts, control_net=["control_net", 0], image=["poses", 0])
         prompt["sampler"]["inputs"] |= {"positive": ["apply", 0], "negative": ["apply", 1]}
     return prompt
 
@@ -68,41 +53,18 @@ def run(reference, *args, **kwargs) -> torch.Tensor:
     return reference.host.run_graph(graph(reference, *args), **kwargs).value("end")["samples"]
 
 
-class Untouched:
-    """A clone of the host's model beside ours, and what it computes and weighs before anything happens."""
-
-    def __init__(self, reference):
-        self.reference = reference
-        self.other = reference.tcan.unet.clone()
-        self.net = reference.tcan.control_net
-        self.before = self.look()
-
-    def look(self) -> tuple:
-        result = run(self.reference, self.other, self.net)  # also makes the host load this clone
-        network = self.other.model.diffusion_model
-        modules = [(name, type(module), tuple(module._modules)) for name, module in network.named_modules()]
-        forwards = [name for name, module in self.other.model.named_modules() if "forward" in module.__dict__]
-        forwards += [name for name, module in self.net.control_model.named_modules() if "forward" in module.__dict__]
-        weights = {name: tensor.clone() for name, tensor in self.other.model.state_dict().items()}
-        control = {name: tensor.clone() for name, tensor in self.net.control_model.state_dict().items()}
-        return result, modules, forwards, weights, control
-
-    def check(self) -> None:
-        result, modules, forwards, weights, control = self.look()
-        assert torch.equal(result, self.before[0])
-        assert modules == self.before[1]
-        assert forwards == self.before[2] == []
-        for now, then in ((weights, self.before[3]), (control, self.before[4])):
-            assert now.keys() == then.keys()
-            assert all(torch.equal(now[name], then[name]) for name in then)
+def stock(reference) -> torch.Tensor:
+    """What the checkpoint's own UNet and ControlNet sample without TCAN."""
+    return run(reference, reference.tcan.unet.clone(), reference.tcan.control_net)
 
 
 def test_after_a_run(reference):
-    untouched = Untouched(reference)
+    untouched, plain = Untouched(reference), stock(reference)
     model, net = reference.apply(ptm=reference.ptm(pose_images=reference.poses[:10])), reference.control_net()
     first = run(reference, model, net)
-    assert not torch.equal(first, untouched.before[0])
+    assert not torch.equal(first, plain)
     untouched.check()
+    assert torch.equal(stock(reference), plain)
     assert torch.equal(run(reference, model, net), first)
     untouched.check()
 
@@ -120,7 +82,7 @@ def break_second_call(layer: torch.nn.Module) -> torch.utils.hooks.RemovableHand
 
 @pytest.mark.parametrize("place", ["unet", "control_net", "temporal", "appearance"])
 def test_after_an_exception_inside_sampling(reference, place):
-    untouched = Untouched(reference)
+    untouched, plain = Untouched(reference), stock(reference)
     model, net = reference.apply(), reference.control_net()
     expected = run(reference, model, net)
     layer = {
@@ -136,11 +98,12 @@ def test_after_an_exception_inside_sampling(reference, place):
     finally:
         hook.remove()
     untouched.check()
+    assert torch.equal(stock(reference), plain)
     assert torch.equal(run(reference, model, net), expected)
 
 
 def test_after_a_cancel(reference):
-    untouched = Untouched(reference)
+    untouched, plain = Untouched(reference), stock(reference)
     model, net = reference.apply(), reference.control_net()
     expected = run(reference, model, net)
 
@@ -151,6 +114,7 @@ def test_after_a_cancel(reference):
     with pytest.raises(GraphInterrupted):
         run(reference, model, net, 6, on_progress=cancel)
     untouched.check()
+    assert torch.equal(stock(reference), plain)
     assert torch.equal(run(reference, model, net), expected)
 
 

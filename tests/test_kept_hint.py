@@ -1,16 +1,8 @@
 """Hint layers run once for a window's pose images, not at every step, and what they gave is let go of after the run."""
 
-import pytest
 import torch
 
-from tests.reference_set import Reference
-
 FRAMES, STEPS = 4, 3
-
-
-@pytest.fixture(scope="module")
-def reference(host) -> Reference:
-    return Reference(host)
 
 
 def run(reference, net, poses: torch.Tensor, **inputs) -> torch.Tensor:

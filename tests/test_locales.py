@@ -5,15 +5,15 @@ import re
 
 import pytest
 
-from tests.locales import FOLDER, english, load
+from tests.tools.locales import FOLDER, english, load
 
 LANGUAGES = sorted(folder.name for folder in FOLDER.iterdir())
 
 
 @pytest.fixture(scope="module")
-def said(server) -> dict:
+def said(object_info) -> dict:
     """What the nodes of the running host say."""
-    return english(server.object_info())
+    return english(object_info)
 
 
 def shape(entry) -> dict | None:
@@ -25,7 +25,7 @@ def texts(entry) -> list[str]:
 
 
 def test_english_is_what_the_nodes_say(said):
-    assert load("en") == said, "run: python dev.py python -m tests.locales"
+    assert load("en") == said, "run: python dev.py python -m tests.tools.locales"
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -49,11 +49,10 @@ def test_chinese_is_chinese():
     assert not [text for text in tooltips if re.search(r"[\u4e00-\u9fff][,;:!?(]", text)]  # half-width signs
 
 
-def test_choices_in_tooltips_exist(server):
+def test_choices_in_tooltips_exist(object_info):
     """A tooltip that explains a combo names its choices as they are."""
-    info = server.object_info()
     for node, entry in load("zh").items():
-        sockets = {**info[node]["input"].get("required", {}), **info[node]["input"].get("optional", {})}
+        sockets = {**object_info[node]["input"].get("required", {}), **object_info[node]["input"].get("optional", {})}
         for name, (kind, options) in sockets.items():
             choices = kind if isinstance(kind, list) else options.get("options", [])
             for choice in choices:

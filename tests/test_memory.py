@@ -3,15 +3,9 @@
 import pytest
 import torch
 
-from tests.allocations import Allocations
-from tests.reference_set import Reference
+from tests.helpers.allocations import Allocations
 
 WINDOW, SIZE = 4, 16
-
-
-@pytest.fixture(scope="module")
-def reference(host) -> Reference:
-    return Reference(host)
 
 
 def peak(reference, frames: int, overlap: int = 0, closed_loop: bool = False) -> int:

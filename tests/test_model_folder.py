@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from tests.strangers import assert_sentence, fuzz
+from tests.helpers.strangers import assert_sentence, fuzz
 
 FUZZ = fuzz(200)
 

@@ -5,12 +5,7 @@ import logging
 import pytest
 import torch
 
-from tests.reference_set import Reference, error
-
-
-@pytest.fixture(scope="module")
-def reference(host) -> Reference:
-    return Reference(host)
+from tests.helpers.reference_set import error
 
 
 def discrete(reference, sampling: str, zsnr: bool):

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from tcan_modules.maths.temporal import TemporalTransformer
 from tcan_modules.weights.naming import split_temporal
-from tests.reference_set import FOLDER, TIMESTEP, Reference, batch, error, tensors
+from tests.helpers.reference_set import FOLDER, LOOPS, TIMESTEP, batch, error, tensors
 
 BAR = 1e-4
 FRAMES = 8
@@ -19,11 +19,6 @@ FRAMES = 8
 def _inference():
     with torch.inference_mode():
         yield
-
-
-@pytest.fixture(scope="module")
-def reference(host) -> Reference:
-    return Reference(host)
 
 
 @pytest.mark.parametrize("window", ["window0", "all"])
@@ -123,31 +118,9 @@ def _noise_of(model, control: dict | None = None) -> torch.Tensor:
     return (noisy - denoised) / sigmas[0]
 
 
-LOOPS = {"full": (1.0, True), "no_ptm": (1.0, False), "frozen_controlnet": (0.0, False)}
-
-
-def _loop(reference, case: str) -> torch.Tensor:
-    strength, with_ptm = LOOPS[case]
-    positive, negative = reference.conditioning(reference.control_net(strength))
-    model = reference.apply(ptm=reference.ptm() if with_ptm else None)
-    (latent,) = reference.host.node("TCANMultiDiffusionSampler")(
-        model=model,
-        positive=positive,
-        negative=negative,
-        latent_image=reference.loop_latents(model, case),
-        steps=4,
-        cfg=3.5,
-        window_length=8,
-        window_overlap=2,
-        closed_loop=True,
-        add_noise=False,
-    )
-    return latent["samples"] * 0.18215
-
-
 @pytest.mark.parametrize("case", LOOPS)
 def test_sampling_loop(reference, case):
-    assert error(_loop(reference, case), batch(tensors()[f"loop.{case}.latents"])) <= BAR
+    assert reference.loop_error(case) <= BAR
 
 
 def test_loop_with_the_stock_sampler(reference):

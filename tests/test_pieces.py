@@ -5,8 +5,8 @@ import torch
 
 from tcan_modules.maths import chunking
 from tcan_modules.maths.temporal import TemporalTransformer
-from tests.allocations import Allocations
-from tests.reference_set import Reference, error
+from tests.helpers.allocations import Allocations
+from tests.helpers.reference_set import Reference, error
 
 FRAMES = 4
 

@@ -4,11 +4,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tests import other_packs, wide_models
-from tests.dynamic_vram import dynamic_vram
-from tests.host_nodes import Fed, capture
-from tests.pictures import photograph, save_frames, walk
-from tests.reference_set import error
+from tests.helpers import other_packs, wide_models
+from tests.helpers.dynamic_vram import dynamic_vram
+from tests.helpers.graphs import node
+from tests.helpers.host_nodes import Fed, capture
+from tests.helpers.reference_set import error
+from tests.helpers.workflow_files import photograph, save_frames, walk
 
 FRAMES, WIDTH, HEIGHT = 4, 64, 48
 SAMPLER = {"seed": 3, "steps": 2, "cfg": 3.0, "sampler_name": "euler", "scheduler": "normal", "denoise": 1.0}
@@ -57,10 +58,6 @@ def quantized(files) -> str:
     return GGUF
 
 
-def node(class_type: str, **inputs) -> dict:
-    return {"class_type": class_type, "inputs": inputs}
-
-
 FLOAT16_UNET = node("UNETLoader", unet_name=FLOAT16, weight_dtype="default")
 FLOAT8_UNET = node("UNETLoader", unet_name=FLOAT16, weight_dtype="fp8_e4m3fn")
 GGUF_UNET = node("UnetLoaderGGUF", unet_name=GGUF)
@@ -77,28 +74,17 @@ def graph(model: dict, net: str = "none", parts: str = PARTS) -> dict:
         "words": node("CLIPTextEncode", clip=["checkpoint", 1], text="a walk"),
         "character": node("LoadImage", image="quantized.png"),
         "poses": node("LoadImage", image="quantized.webp"),
-        "ptm": node("TCANPTMBuilder", pose_images=["poses", 0], tau=3.0, min_resolution=0),
+        "ptm": node("TCANPTMBuilder", pose_images=["poses", 0]),
         "latents": node("EmptyLatentImage", width=WIDTH, height=HEIGHT, batch_size=FRAMES),
-        "seen": node(
-            "TCANAppearanceEncode", tcan=["parts", 0], vae=["checkpoint", 2], image=["character", 0], width=0, height=HEIGHT
-        ),
-        "apply": node(
-            "TCANApply",
-            tcan=["parts", 0],
-            appearance=["seen", 0],
-            ptm=["ptm", 0],
-            model=["model", 0],
-            appa_strength=1.0,
-            appearance_strength=1.0,
-            beta_schedule="linear",
-        ),
+        "seen": node("TCANAppearanceEncode", tcan=["parts", 0], vae=["checkpoint", 2], image=["character", 0], height=HEIGHT),
+        "apply": node("TCANApply", tcan=["parts", 0], appearance=["seen", 0], ptm=["ptm", 0], model=["model", 0]),
     }
     if net != "none":
         graph["stock"] = node("ControlNetLoader", control_net_name=CONTROL_NET)
         # public parts have no temporal layers for a ControlNet
         graph["temporal"] = node("TCANTemporalControlNet", tcan=["parts", 0], control_net=["stock", 0], temporal_strength=0.0)
         inputs = {**texts, "control_net": [net, 0], "image": ["poses", 0]}
-        graph["control"] = node("ControlNetApplyAdvanced", **inputs, strength=1.0, start_percent=0.0, end_percent=1.0)
+        graph["control"] = node("ControlNetApplyAdvanced", **inputs)
         texts = {"positive": ["control", 0], "negative": ["control", 1]}
     graph["again"] = Fed(None)  # new to the host's cache: the sampler runs in every graph
     graph["sampler"] = node("KSampler", model=["apply", 0], latent_image=["latents", 0], **texts, **SAMPLER)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tcan_modules.maths.token_weights import read_masks, read_weights, token_grid, token_weights
-from tests.reference_set import Reference, error
+from tests.helpers.reference_set import error
 from tests.test_errors import fails
 
 EQUAL = 2e-5  # other orders of summation in float32
@@ -118,11 +118,6 @@ class Picture:
         top, left = ((side % 8) // 2 for side in pixels.shape[1:3])
         small = torch.nn.functional.avg_pool2d(pixels[:, top : top + height, left : left + width].movedim(-1, 1), 8)
         return torch.cat([small, small.mean(1, keepdim=True)], dim=1) * 6 - 3
-
-
-@pytest.fixture(scope="module")
-def reference(host) -> Reference:
-    return Reference(host)
 
 
 @pytest.fixture(scope="module")

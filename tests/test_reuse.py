@@ -7,16 +7,11 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from tcan_modules.patching.batch import batch_of
-from tests.graph_error import GraphError
-from tests.host_nodes import Fed, capture
-from tests.reference_set import Reference, error, tensors
+from tests.helpers.graph_error import GraphError
+from tests.helpers.host_nodes import Fed, capture
+from tests.helpers.reference_set import error, tensors
 
 FRAMES, LENGTH, OVERLAP, SIZE = 6, 4, 1, 16
-
-
-@pytest.fixture(scope="module")
-def reference(host) -> Reference:
-    return Reference(host)
 
 
 def animated(reference, reuse_steps: int | None = None, windows: bool = True):

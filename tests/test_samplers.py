@@ -1,16 +1,10 @@
 """The model of APPA Apply in each of the host's sampler nodes."""
 
-import pytest
 import torch
 
-from tests.reference_set import Reference, error
+from tests.helpers.reference_set import error
 
 FRAMES, STEPS, SEED = 4, 3, 11
-
-
-@pytest.fixture(scope="module")
-def reference(host) -> Reference:
-    return Reference(host)
 
 
 def test_the_stock_sampler_nodes_agree(reference):

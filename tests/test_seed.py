@@ -2,14 +2,11 @@
 
 import torch
 
-from tests.host_nodes import Fed, capture
-from tests.reference_set import LatentVAE, install, tensors
+from tests.helpers.graphs import node
+from tests.helpers.host_nodes import Fed, capture
+from tests.helpers.reference_set import LatentVAE, install, tensors
 
 FRAMES = 2
-
-
-def node(class_type: str, **inputs) -> dict:
-    return {"class_type": class_type, "inputs": inputs}
 
 
 def test_nothing_before_the_sampler_runs_again(host, monkeypatch):
@@ -26,18 +23,16 @@ def test_nothing_before_the_sampler_runs_again(host, monkeypatch):
         **dict(zip(("positive", "negative"), prompts)),
         "latents": Fed({"samples": torch.zeros(FRAMES, 4, 16, 16)}),
         "tcan": node("TCANLoad", checkpoint=install(host)),
-        "appearance": node("TCANAppearanceEncode", tcan=["tcan", 0], vae=["vae", 0], image=["image", 0], width=0, height=0),
-        "ptm": node("TCANPTMBuilder", pose_images=["poses", 0], tau=3.0, min_resolution=0),
-        "model": node(
-            "TCANApply",
-            **{"tcan": ["tcan", 0], "appearance": ["appearance", 0], "ptm": ["ptm", 0], "beta_schedule": "linear"},
-            **{"appa_strength": 1.0, "appearance_strength": 1.0},
-        ),
-        "net": node("TCANTemporalControlNet", tcan=["tcan", 0], temporal_strength=1.0),
+        "appearance": node("TCANAppearanceEncode", tcan=["tcan", 0], vae=["vae", 0], image=["image", 0]),
+        "ptm": node("TCANPTMBuilder", pose_images=["poses", 0]),
+        "model": node("TCANApply", tcan=["tcan", 0], appearance=["appearance", 0], ptm=["ptm", 0]),
+        "net": node("TCANTemporalControlNet", tcan=["tcan", 0]),
         "control": node(
             "ControlNetApplyAdvanced",
-            **{"positive": ["positive", 0], "negative": ["negative", 0], "control_net": ["net", 0], "image": ["poses", 0]},
-            **{"strength": 1.0, "start_percent": 0.0, "end_percent": 1.0},
+            positive=["positive", 0],
+            negative=["negative", 0],
+            control_net=["net", 0],
+            image=["poses", 0],
         ),
         "sampler": node(
             "TCANMultiDiffusionSampler",

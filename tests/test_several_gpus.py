@@ -7,15 +7,14 @@ all the same, by the host's own functions.
 import pytest
 import torch
 
-from tests.reference_set import Reference, error
+from tests.helpers.reference_set import error
 
 FRAMES = 9
 
 
-@pytest.fixture(scope="module")
-def reference(host) -> Reference:
+@pytest.fixture(scope="module", autouse=True)
+def several_gpus(host) -> None:
     pytest.importorskip("comfy.multigpu", reason="this ComfyUI does not work on several GPUs")
-    return Reference(host)
 
 
 def on_two_devices(model):

@@ -3,14 +3,9 @@
 import pytest
 import torch
 
-from tests.reference_set import Reference, error
+from tests.helpers.reference_set import Reference, error
 
 FRAMES, SIZE = 4, 16
-
-
-@pytest.fixture(scope="module")
-def reference(host) -> Reference:
-    return Reference(host)
 
 
 def take_few_rows(reference: Reference, monkeypatch) -> None:

@@ -1,6 +1,6 @@
 """The pack must not make ComfyUI start noticeably later."""
 
-from tests.startup import measure
+from tests.helpers.startup import measure
 
 LIMIT = 0.3
 HEAVY = {"diffusers", "peft", "controlnet_aux", "cv2"}

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tcan_modules.weights.checkpoint import load_checkpoint
 from tcan_modules.weights.messages import CheckpointError
-from tests.strangers import assert_sentence, bombs, damaged, fuzz, safetensors_file, saved, zip_file
+from tests.helpers.strangers import assert_sentence, bombs, damaged, fuzz, safetensors_file, saved, zip_file
 
 FUZZ = fuzz(150)
 
@@ -37,9 +37,9 @@ BOMB_SQUAD = """
 import resource, sys
 from pathlib import Path
 import torch
-from tests.strangers import MANY, assert_sentence
 from tcan_modules.weights.messages import CheckpointError
 from tcan_modules.weights.checkpoint import load_checkpoint
+from tests.helpers.strangers import MANY, assert_sentence
 resource.setrlimit(resource.RLIMIT_AS, (16 << 30, 16 << 30))
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << (0 if sys.platform == "darwin" else 10)
 before = peak()

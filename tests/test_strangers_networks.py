@@ -8,9 +8,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from tests.reference_set import FOLDER
-from tests.strangers import assert_sentence, fuzz
-from tests.tiny_models import tiny_checkpoint
+from tests.helpers.reference_set import FOLDER
+from tests.helpers.strangers import assert_sentence, fuzz
+from tests.helpers.tiny_models import tiny_checkpoint
 
 HUGE = 1 << 40
 FUZZ = fuzz(40)

@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 
 from tcan_modules.weights.checkpoint import load_checkpoint, pack
 from tcan_modules.weights.layouts import V_PRED
-from tests.reference_set import FOLDER, TRIO, LatentVAE, Reference, error, tensors
+from tests.helpers.reference_set import FOLDER, TRIO, LatentVAE, Reference, error, tensors
 
 STEPS, GUIDANCE, SEED = 3, 3.5, 5
 

@@ -5,10 +5,10 @@ from fractions import Fraction
 import pytest
 import torch
 
-from tests import other_packs
-from tests.host_nodes import Fed, capture
-from tests.pictures import walk
-from tests.reference_set import LatentVAE, Reference
+from tests.helpers import other_packs
+from tests.helpers.host_nodes import Fed, capture
+from tests.helpers.reference_set import LatentVAE, Reference
+from tests.helpers.workflow_files import walk
 
 pytestmark = other_packs.video_helper_suite.needed
 FRAMES, WIDTH, HEIGHT, FILE = 5, 64, 48, "walk.mkv"

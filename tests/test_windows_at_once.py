@@ -3,15 +3,10 @@
 import pytest
 import torch
 
-from tests.reference_set import Reference, error
+from tests.helpers.reference_set import error
 
 FRAMES, LENGTH, OVERLAP, SIZE = 11, 4, 1, 8
 EQUAL = 2e-5  # other orders of summation in float32
-
-
-@pytest.fixture(scope="module")
-def reference(host) -> Reference:
-    return Reference(host)
 
 
 class Counted:

@@ -5,17 +5,12 @@ import inspect
 import pytest
 import torch
 
-from tests.other_packs import animatediff_evolved
-from tests.reference_set import Reference, error
+from tests.helpers.other_packs import animatediff_evolved
+from tests.helpers.reference_set import error
 
 FRAMES, LENGTH, OVERLAP = 9, 4, 1
 ANCHOR = "causal_window_fix"
 STEPS = FRAMES - 1  # the host's own handler looks the step up by comparing sigmas with frames, which must be as many
-
-
-@pytest.fixture(scope="module")
-def reference(host) -> Reference:
-    return Reference(host)
 
 
 def sample(reference, model, control_net, steps: int = STEPS) -> torch.Tensor:

@@ -8,9 +8,9 @@ import pytest
 import torch
 from PIL import Image, ImageSequence
 
-from tests import demo
-from tests.pictures import WORKFLOWS, load, save_frames, walk
-from tests.workflow_format import WIDGETS
+from tests.helpers.workflow_files import WORKFLOWS, load, save_frames, walk
+from tests.helpers.workflow_format import WIDGETS
+from tests.tools import demo
 
 NAMES = sorted(file.stem for file in WORKFLOWS.glob("*.json"))
 # height and width of the videos: the detector wants more pixels than the sampler, and three pictures stand side by side

@@ -17,9 +17,8 @@ from tests.benchmarks import card, sections
 from tests.benchmarks.arithmetic import arithmetic
 from tests.benchmarks.models import HALF, SD15, SMALL, TINY
 from tests.benchmarks.quality import reuse_quality
-from tests.benchmarks.scene import Scene
-from tests.gpu.start import start
-from tests.host import Host
+from tests.benchmarks.workload import Workload
+from tests.helpers.host import Host, boot
 
 
 def main() -> None:
@@ -39,14 +38,14 @@ def main() -> None:
     on_gpu = torch.cuda.is_available()
     flags = card.flags(arguments.gigabytes) if on_gpu and arguments.gigabytes else ()
     flags += ("--bf16-unet",) if on_gpu and arguments.bfloat16 else ()  # by itself the host prefers float16
-    host = start(not on_gpu, *flags)
+    host = boot(cpu=not on_gpu, flags=flags)
     logging.getLogger().setLevel(logging.WARNING)
     sys.stdout.write(f"{torch.cuda.get_device_name() if on_gpu else f'CPU, {torch.get_num_threads()} threads'}\n")
     if arguments.psnr:
         figures = {"psnr": reuse_quality(host, arguments.psnr)}
         _write(figures, arguments.json)
         return
-    large, scaled = _scenes(host, on_gpu, arguments)
+    large, scaled = _workloads(host, on_gpu, arguments)
     if on_gpu and arguments.gigabytes:
         card.allow(arguments.gigabytes)
     figures = {}
@@ -57,21 +56,21 @@ def main() -> None:
         elif name in card.TABLES:
             figures[name] = card.TABLES[name](scaled, arguments.repeats)
         else:
-            scene = large if name == "parts" else scaled
-            figures[name] = sections.SECTIONS[name](scene, arguments.repeats if scene is large else 1)
+            workload = large if name == "parts" else scaled
+            figures[name] = sections.SECTIONS[name](workload, arguments.repeats if workload is large else 1)
         _write(figures, arguments.json)  # whatever happens to the next one
 
 
-def _scenes(host: Host, on_gpu: bool, arguments: argparse.Namespace) -> tuple[Scene, Scene]:
+def _workloads(host: Host, on_gpu: bool, arguments: argparse.Namespace) -> tuple[Workload, Workload]:
     """The model of the parts, and that of the sections with many frames."""
     if arguments.rehearse:
-        scene = Scene(host, TINY, 4, 8)
-        return scene, scene
+        workload = Workload(host, TINY, 4, 8)
+        return workload, workload
     if on_gpu:
-        scene = Scene(host, SD15, 16, 64, torch.bfloat16 if arguments.bfloat16 else torch.float16)
-        return scene, scene
-    large = Scene(host, HALF, 16, 32)
-    return large, large if arguments.full else Scene(host, SMALL, 16, 16)
+        workload = Workload(host, SD15, 16, 64, torch.bfloat16 if arguments.bfloat16 else torch.float16)
+        return workload, workload
+    large = Workload(host, HALF, 16, 32)
+    return large, large if arguments.full else Workload(host, SMALL, 16, 16)
 
 
 def _write(figures: dict, file: Path | None) -> None:

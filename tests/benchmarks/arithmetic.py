@@ -11,9 +11,9 @@ from unittest.mock import patch
 import torch
 from torch.utils.flop_counter import FlopCounterMode, register_flop_formula, sdpa_flop_count
 
-from tests.allocations import Allocations
 from tests.benchmarks.models import SD15, random_checkpoint
-from tests.host import Host
+from tests.helpers.allocations import Allocations
+from tests.helpers.host import Host
 
 FRAMES, SIZE, TOKENS, WIDTH, STEPS = 16, 64, 77, 768, 25
 GIB = 2**30

@@ -22,8 +22,8 @@ import torch
 from tests.benchmarks.authors_step import ATTENTION
 from tests.benchmarks.measure import seconds
 from tests.benchmarks.models import HALF
-from tests.benchmarks.scene import TIMESTEP, Scene
-from tests.host import boot
+from tests.benchmarks.workload import TIMESTEP, Workload
+from tests.helpers.host import boot
 
 FRAMES, SIZE, REUSE = 16, 32, 4
 NAMES = {
@@ -43,7 +43,7 @@ def theirs(code: Path, packages: Path, attention: str, repeats: int) -> list[flo
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def ours(scene: Scene, model, net, steps: int) -> list[float]:
+def ours(workload: Workload, model, net, steps: int) -> list[float]:
     """Seconds of each of so many steps through the public nodes, after one more that is not counted."""
     found = []
 
@@ -52,7 +52,7 @@ def ours(scene: Scene, model, net, steps: int) -> list[float]:
         return x
 
     times = TIMESTEP - 10 * torch.arange(steps + 2)
-    scene.sample(model, net, measure, model.get_model_object("model_sampling").sigmas[times])
+    workload.sample(model, net, measure, model.get_model_object("model_sampling").sigmas[times])
     return found[1:]
 
 
@@ -67,12 +67,12 @@ def main() -> None:
     found = {NAMES[name]: theirs(given.code.resolve(), given.packages.resolve(), name, given.repeats) for name in ATTENTION}
     host = boot(cpu=True)
     logging.getLogger().setLevel(logging.WARNING)
-    scene = Scene(host, HALF, FRAMES, SIZE)
-    exact, net = scene.model(ptm=scene.ptm()), scene.control_net()
+    workload = Workload(host, HALF, FRAMES, SIZE)
+    exact, net = workload.model(ptm=workload.ptm()), workload.control_net()
     (fast,) = host.node("TCANSpeed")(model=exact, reuse_steps=REUSE)
-    found["our step"] = ours(scene, exact, net, given.repeats)
+    found["our step"] = ours(workload, exact, net, given.repeats)
     # the step before these is whole: what is counted are two rounds, each ending with a whole one
-    rounds = ours(scene, fast, net, 2 * REUSE)
+    rounds = ours(workload, fast, net, 2 * REUSE)
     found[f"our step, reuse_steps {REUSE}, mean of {2 * REUSE}"] = [statistics.mean(rounds)]
     base = statistics.median(found[NAMES["whole"]])
     for name, values in found.items():

@@ -10,29 +10,29 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from tests.benchmarks.measure import cost, seconds
-from tests.benchmarks.scene import Scene
+from tests.benchmarks.workload import Workload
 
 GIB = 2**30
 RUN_STEPS, CFG, WINDOW, OVERLAP = 25, 7.5, 16, 4
 FRAMES, LONG_STEPS = 1024, 2
 
 
-def runs(scene: Scene, repeats: int) -> dict:
+def runs(workload: Workload, repeats: int) -> dict:
     """25 steps with guidance: the whole of TCAN, without PTM, and with reused deep features, by the clock."""
     with torch.inference_mode():
-        bare = cost(scene.bare_unet(), repeats)
+        bare = cost(workload.bare_unet(), repeats)
     alone = RUN_STEPS * bare.seconds
     figures = {"bare UNet": {"seconds": alone, "operations": RUN_STEPS * bare.operations, "peak GiB": bare.peak_bytes / GIB}}
     _write(f"{'':28}{'seconds':>9}{'GiB at the peak':>17}{'beyond weights':>16}{'rate of the bare UNet':>23}")
     _write(f"{f'bare UNet, {RUN_STEPS} calls':28}{alone:9.2f}{'':17}{bare.peak_bytes / GIB:16.2f}")
-    net = scene.control_net()
-    models = {"all of TCAN": scene.model(ptm=scene.ptm()), "without PTM": scene.model()}
-    speed = scene.host.node("TCANSpeed")
+    net = workload.control_net()
+    models = {"all of TCAN": workload.model(ptm=workload.ptm()), "without PTM": workload.model()}
+    speed = workload.host.node("TCANSpeed")
     models |= {f"reuse_steps {every}": speed(model=models["all of TCAN"], reuse_steps=every)[0] for every in (2, 4)}
     for name, model in models.items():
         every = int(name.split()[-1]) if name.startswith("reuse") else 1
-        operations = _operations(scene, model, net, every)
-        found = _timed(scene, model, net, RUN_STEPS)
+        operations = _operations(workload, model, net, every)
+        found = _timed(workload, model, net, RUN_STEPS)
         rate = operations / found["seconds"] / bare.rate
         figures[name] = found | {"operations": operations, "share of the bare UNet's rate": rate}
         row = f"{name:28}{found['seconds']:9.2f}{found['peak GiB']:17.2f}{found['beyond weights GiB']:16.2f}{rate:23.0%}"
@@ -40,14 +40,14 @@ def runs(scene: Scene, repeats: int) -> dict:
     return figures
 
 
-def long_video(scene: Scene, _repeats: int) -> dict:
+def long_video(workload: Workload, _repeats: int) -> dict:
     """1,024 frames in windows of 16 that share 4: seconds of a step, and the peak."""
-    video = scene.resized(FRAMES if scene.size == 64 else 4 * scene.frames, scene.size)
-    length = min(WINDOW, scene.frames)
-    (model,) = scene.host.node("TCANMultiDiffusion")(
+    video = workload.resized(FRAMES if workload.size == 64 else 4 * workload.frames, workload.size)
+    length = min(WINDOW, workload.frames)
+    (model,) = workload.host.node("TCANMultiDiffusion")(
         model=video.model(ptm=video.ptm()), window_length=length, window_overlap=length // 4
     )
-    found = _timed(video, model, scene.control_net(), LONG_STEPS)
+    found = _timed(video, model, workload.control_net(), LONG_STEPS)
     step = found["seconds"] / LONG_STEPS
     figures = found | {"frames": video.frames, "seconds a step": step, f"seconds of {RUN_STEPS} steps, scaled": RUN_STEPS * step}
     for key, value in figures.items():
@@ -66,10 +66,10 @@ def allow(gigabytes: float) -> None:
     torch.cuda.set_per_process_memory_fraction(min(1.0, gigabytes * GIB / torch.cuda.get_device_properties(0).total_memory))
 
 
-TABLES: dict[str, Callable[[Scene, int], dict]] = {"card": runs, "long": long_video}
+TABLES: dict[str, Callable[[Workload, int], dict]] = {"card": runs, "long": long_video}
 
 
-def _euler(scene: Scene, model, net, steps: int, run: Callable) -> None:
+def _euler(workload: Workload, model, net, steps: int, run: Callable) -> None:
     """Samples the first ``steps`` of 25 Euler steps, which ``run(step, latents, pairs)`` makes: a pair is a sigma and the next one."""
     sigmas = model.get_model_object("model_sampling").sigmas.flip(0)[:: 1000 // RUN_STEPS][:steps]
 
@@ -80,10 +80,10 @@ def _euler(scene: Scene, model, net, steps: int, run: Callable) -> None:
         run(step, x, [*zip(sigmas, [*sigmas[1:], torch.zeros_like(sigmas[0])])])
         return x
 
-    scene.sample(model, net, sampler, sigmas, CFG)
+    workload.sample(model, net, sampler, sigmas, CFG)
 
 
-def _timed(scene: Scene, model, net, steps: int) -> dict[str, float]:
+def _timed(workload: Workload, model, net, steps: int) -> dict[str, float]:
     """Seconds of a run without loading, and the peak on the card in GiB, with and without what was there before."""
     found = {}
     on_gpu = torch.cuda.is_available()
@@ -102,11 +102,11 @@ def _timed(scene: Scene, model, net, steps: int) -> dict[str, float]:
         peak = torch.cuda.max_memory_allocated() if on_gpu else 0
         found["peak GiB"], found["beyond weights GiB"] = peak / GIB, (peak - before) / GIB
 
-    _euler(scene, model, net, steps, run)
+    _euler(workload, model, net, steps, run)
     return found
 
 
-def _operations(scene: Scene, model, net, every: int) -> int:
+def _operations(workload: Workload, model, net, every: int) -> int:
     """Operations of 25 steps, of which every so many computes the deep features: counted on the first two, which also warm up."""
     counts = []
 
@@ -116,7 +116,7 @@ def _operations(scene: Scene, model, net, every: int) -> int:
                 latents = step(latents, *pair)
             counts.append(counter.get_total_flops())
 
-    _euler(scene, model, net, 2, run)
+    _euler(workload, model, net, 2, run)
     whole = -(-RUN_STEPS // every)
     return whole * counts[0] + (RUN_STEPS - whole) * counts[1]
 

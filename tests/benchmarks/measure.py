@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from tests.allocations import Allocations
+from tests.helpers.allocations import Allocations
 
 
 @dataclass

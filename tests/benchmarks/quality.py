@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from puppets.evaluate import make_case
 from puppets.recipe import GUIDANCE
 from tcan_modules.training import metrics
-from tests.host import Host
+from tests.helpers.host import Host
 
 EVERY = (1, 2, 3, 4, 5)
 STEPS, FRAMES, CASES, SEED = 25, 16, 2, 7

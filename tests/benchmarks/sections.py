@@ -1,4 +1,4 @@
-"""The tables of the benchmark: each measures a scene, prints its rows and returns them as plain figures."""
+"""The tables of the benchmark: each measures a workload, prints its rows and returns them as plain figures."""
 
 import sys
 from collections.abc import Callable
@@ -6,25 +6,25 @@ from collections.abc import Callable
 import torch
 
 from tests.benchmarks.measure import Cost, cost, count, seconds
-from tests.benchmarks.scene import Scene
+from tests.benchmarks.workload import Workload
 
 WINDOW, OVERLAP, RUN_STEPS = 16, 4, 25
 
 
-def parts(scene: Scene, repeats: int) -> dict:
+def parts(workload: Workload, repeats: int) -> dict:
     """The bare networks, the whole step, and the step with each part switched off."""
-    net, frozen, ptm = scene.control_net(), scene.control_net(0.0), scene.ptm()
+    net, frozen, ptm = workload.control_net(), workload.control_net(0.0), workload.ptm()
     bare: dict[str, Callable] = {
-        "bare UNet": scene.bare_unet,
-        "bare ControlNet": scene.bare_control_net,
-        "bare appearance UNet": scene.bare_appearance,
+        "bare UNet": workload.bare_unet,
+        "bare ControlNet": workload.bare_control_net,
+        "bare appearance UNet": workload.bare_appearance,
     }
     whole: dict[str, tuple] = {
-        "whole step": (scene.model(ptm=ptm), net),
-        "without PTM": (scene.model(), net),
-        "without appearance": (scene.model(ptm=ptm, appearance_strength=0.0), net),
-        "ControlNet without temporal layers": (scene.model(ptm=ptm), frozen),
-        "without ControlNet": (scene.model(ptm=ptm), None),
+        "whole step": (workload.model(ptm=ptm), net),
+        "without PTM": (workload.model(), net),
+        "without appearance": (workload.model(ptm=ptm, appearance_strength=0.0), net),
+        "ControlNet without temporal layers": (workload.model(ptm=ptm), frozen),
+        "without ControlNet": (workload.model(ptm=ptm), None),
     }
     costs = {}
     with torch.inference_mode():
@@ -32,7 +32,7 @@ def parts(scene: Scene, repeats: int) -> dict:
             costs[name] = _show(name, cost(prepare(), repeats), costs.get("bare UNet"))
     for name, models in whole.items():
         often = repeats if name == "whole step" else max(1, repeats // 3)
-        costs[name] = _show(name, scene.step(*models, often), costs["bare UNet"])
+        costs[name] = _show(name, workload.step(*models, often), costs["bare UNet"])
     step, unet = costs["whole step"], costs["bare UNet"]
     ratios = {
         "time over operations at the bare UNet's rate": step.seconds / (step.operations / unet.rate),
@@ -43,13 +43,13 @@ def parts(scene: Scene, repeats: int) -> dict:
     return {name: found.row() for name, found in costs.items()} | ratios
 
 
-def frames(scene: Scene, repeats: int) -> dict:
+def frames(workload: Workload, repeats: int) -> dict:
     """16, 64 and 256 frames in windows of 16, each by itself and with an overlap of 4."""
-    net, costs, figures = scene.control_net(), {}, {}
+    net, costs, figures = workload.control_net(), {}, {}
     for overlap in (0, OVERLAP):
         for total in (16, 64, 256):
-            video = scene.resized(total, scene.size)
-            (model,) = scene.host.node("TCANMultiDiffusion")(
+            video = workload.resized(total, workload.size)
+            (model,) = workload.host.node("TCANMultiDiffusion")(
                 model=video.model(ptm=video.ptm()), window_length=WINDOW, window_overlap=overlap
             )
             found = costs[total, overlap] = video.step(model, net, repeats)
@@ -65,11 +65,11 @@ def frames(scene: Scene, repeats: int) -> dict:
     return figures
 
 
-def sizes(scene: Scene, repeats: int) -> dict:
+def sizes(workload: Workload, repeats: int) -> dict:
     """Other sizes of the picture, with the share of the bare UNet's rate at that size."""
     figures = {}
-    for side in (scene.size, scene.size * 3 // 2, scene.size * 2):
-        resized = scene.resized(scene.frames, side)
+    for side in (workload.size, workload.size * 3 // 2, workload.size * 2):
+        resized = workload.resized(workload.frames, side)
         with torch.inference_mode():
             bare = _show(f"bare UNet {side}x{side}", cost(resized.bare_unet(), repeats), None)
         step = _show(
@@ -79,12 +79,12 @@ def sizes(scene: Scene, repeats: int) -> dict:
     return figures
 
 
-def reuse(scene: Scene, _repeats: int) -> dict:
+def reuse(workload: Workload, _repeats: int) -> dict:
     """Whole runs of 25 steps with TCAN Speed-ups."""
-    net, figures = scene.control_net(), {}
+    net, figures = workload.control_net(), {}
     for every in (1, 2, 3, 4):
-        (model,) = scene.host.node("TCANSpeed")(model=scene.model(ptm=scene.ptm()), reuse_steps=every)
-        found = _run(scene, model, net)
+        (model,) = workload.host.node("TCANSpeed")(model=workload.model(ptm=workload.ptm()), reuse_steps=every)
+        found = _run(workload, model, net)
         exact = figures.get("reuse_steps 1", found.row())
         figures[f"reuse_steps {every}"] = found.row() | {
             "times as fast": exact["seconds"] / found.seconds,
@@ -95,15 +95,15 @@ def reuse(scene: Scene, _repeats: int) -> dict:
     return figures
 
 
-def windows(scene: Scene, repeats: int) -> dict:
+def windows(workload: Workload, repeats: int) -> dict:
     """64 frames with 1, 2 and 4 windows in a call."""
-    net, costs, figures = scene.control_net(), {}, {}
-    video = scene.resized(64, scene.size)
-    (windowed,) = scene.host.node("TCANMultiDiffusion")(
+    net, costs, figures = workload.control_net(), {}, {}
+    video = workload.resized(64, workload.size)
+    (windowed,) = workload.host.node("TCANMultiDiffusion")(
         model=video.model(ptm=video.ptm()), window_length=WINDOW, window_overlap=0
     )
     for at_once in (1, 2, 4):
-        (model,) = scene.host.node("TCANSpeed")(model=windowed, reuse_steps=1, windows_at_once=at_once)
+        (model,) = workload.host.node("TCANSpeed")(model=windowed, reuse_steps=1, windows_at_once=at_once)
         found = costs[at_once] = video.step(model, net, repeats)
         name = f"windows_at_once {at_once}"
         figures[name] = found.row() | {"times as fast": costs[1].seconds / found.seconds}
@@ -112,7 +112,7 @@ def windows(scene: Scene, repeats: int) -> dict:
     return figures
 
 
-SECTIONS: dict[str, Callable[[Scene, int], dict]] = {
+SECTIONS: dict[str, Callable[[Workload, int], dict]] = {
     "parts": parts,
     "frames": frames,
     "sizes": sizes,
@@ -121,7 +121,7 @@ SECTIONS: dict[str, Callable[[Scene, int], dict]] = {
 }
 
 
-def _run(scene: Scene, model, net) -> Cost:
+def _run(workload: Workload, model, net) -> Cost:
     """One run of Euler steps without loading the models, first by the clock, then counted."""
     sigmas = model.get_model_object("model_sampling").sigmas.flip(0)[:: 1000 // RUN_STEPS]
     found = []
@@ -132,11 +132,11 @@ def _run(scene: Scene, model, net) -> Cost:
             for sigma, following in zip(sigmas, [*sigmas[1:], torch.zeros_like(sigmas[0])], strict=True):
                 latents = latents + (latents - denoise(latents, sigma)) / sigma * (following - sigma)
 
-        found.append(seconds(run) if not found else count(run, scene.latents_shape))
+        found.append(seconds(run) if not found else count(run, workload.latents_shape))
         return x
 
     for _ in range(2):
-        scene.sample(model, net, euler, sigmas)
+        workload.sample(model, net, euler, sigmas)
     return Cost(found[0], *found[1])
 
 

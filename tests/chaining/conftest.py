@@ -5,8 +5,9 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from tests.chaining.scene import Scene, Untouched
-from tests.trained import Trained
+from tests.helpers.scene import Scene
+from tests.helpers.trained import Trained
+from tests.helpers.untouched import Untouched
 
 
 @pytest.fixture(scope="package")
@@ -16,7 +17,7 @@ def scene(host) -> Scene:
 
 @pytest.fixture(scope="package")
 def untouched(scene) -> Untouched:
-    return Untouched(scene)
+    return Untouched(scene.models)
 
 
 @pytest.fixture(scope="package")
@@ -26,6 +27,6 @@ def alone(scene, untouched) -> torch.Tensor:
 
 
 @pytest.fixture(autouse=True)
-def clean(untouched) -> Iterator[None]:
+def leaves_networks_untouched(untouched) -> Iterator[None]:
     yield
     untouched.check()

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from tests.graph_error import GraphError
-from tests.host_nodes import Fed
-from tests.other_packs import advanced_controlnet
+from tests.helpers.graph_error import GraphError
+from tests.helpers.host_nodes import Fed
+from tests.helpers.other_packs import advanced_controlnet
 
 pytestmark = advanced_controlnet.needed
 APPLY = "ACN_AdvancedControlNetApply_v2"

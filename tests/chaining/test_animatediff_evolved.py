@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from tests.host_nodes import Fed
-from tests.other_packs import animatediff_evolved
-from tests.reference_set import error
+from tests.helpers.host_nodes import Fed
+from tests.helpers.other_packs import animatediff_evolved
+from tests.helpers.reference_set import error
 
 pytestmark = animatediff_evolved.needed
 FRAMES = 5

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.reference_set import error
+from tests.helpers.reference_set import error
 
 
 @pytest.fixture(scope="module")

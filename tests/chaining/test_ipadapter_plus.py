@@ -4,8 +4,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from tests import other_packs
-from tests.reference_set import error
+from tests.helpers import other_packs
+from tests.helpers.reference_set import error
 
 pytestmark = other_packs.ipadapter_plus.needed
 EMBEDDING, TOKENS, FILE = 32, 4, "random_ipadapter.safetensors"

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.reference_set import error
+from tests.helpers.reference_set import error
 
 FREEU = {"b1": 1.3, "b2": 1.4, "s1": 0.9, "s2": 0.2}
 NODES = {

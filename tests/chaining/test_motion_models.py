@@ -10,11 +10,11 @@ from tcan_modules.training.networks import cut_tail, new_unet
 from tcan_modules.weights.architecture import Architecture
 from tcan_modules.weights.checkpoint import Checkpoint, pack
 from tcan_modules.weights.layouts import Part
-from tests.chaining.scene import FRAMES, Scene
-from tests.host import Host
-from tests.other_packs import animatediff_evolved
-from tests.reference_set import LatentVAE, Models, error
-from tests.wide_models import motion_module
+from tests.helpers.host import Host
+from tests.helpers.other_packs import animatediff_evolved
+from tests.helpers.reference_set import LatentVAE, Models, error
+from tests.helpers.scene import FRAMES, Scene
+from tests.helpers.wide_models import motion_module
 
 pytestmark = animatediff_evolved.needed
 CHANNELS = (320, 640, 1280, 1280)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.reference_set import error
+from tests.helpers.reference_set import error
 
 
 @pytest.mark.parametrize("takes_masks", [False, True])

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from tests.chaining.scene import FRAMES, SIZE
-from tests.reference_set import error
+from tests.helpers.reference_set import error
+from tests.helpers.scene import FRAMES, SIZE
 
 
 def names(kind: str) -> list[str]:
@@ -79,7 +79,7 @@ def vae(scene):
     import comfy.sd
     import comfy.utils
 
-    from tests.tiny_models import tiny_vae
+    from tests.helpers.tiny_models import tiny_vae
 
     path = scene.host.base / "models" / "vae" / "chaining.safetensors"
     path.parent.mkdir(exist_ok=True)
@@ -101,11 +101,11 @@ def test_only_the_person_moves(scene, vae, node, way):
     sampler = {"steps": 2}
     if node != "KSampler":
         sampler |= {"window_length": 2, "window_overlap": 0, "closed_loop": False, "add_noise": True, "noise_mode": "independent"}
-    video = scene.video(latents=latents, sampler=sampler, node=node)
+    video = scene.video(latents=latents, sampler=sampler, sampler_node=node)
     for frame, source in zip(video, latents["samples"]):
         assert error(frame[~inside()], source[~inside()]) <= 1e-5
         assert error(frame[inside()], source[inside()]) > 1e-2
-    other = scene.video(latents=latents, sampler=sampler, node=node, appearance_strength=0.0)
+    other = scene.video(latents=latents, sampler=sampler, sampler_node=node, appearance_strength=0.0)
     assert error(other[:, inside()], video[:, inside()]) > 1e-3
 
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from tests.graph_error import GraphError
-from tests.reference_set import error
+from tests.helpers.graph_error import GraphError
+from tests.helpers.reference_set import error
 
 FRAMES, STEPS = 5, 8
 WIDGETS = {"reuse_threshold": 0.5, "start_percent": 0.0, "end_percent": 1.0, "verbose": False}

@@ -1,14 +1,14 @@
-"""One scene, its clean result, and the check that nothing of a fault stays in the models."""
+"""One scene, its expected result, and the check that nothing of a fault stays in the models."""
 
 import pytest
 import torch
 
-from tests.chaining.scene import Scene
 from tests.faults.stages import WatchedVAE, graph
+from tests.helpers.scene import Scene
 
 
 @pytest.fixture(scope="package")
-def clean(scene, untouched) -> torch.Tensor:
+def expected(scene, untouched) -> torch.Tensor:
     """What the graph gives when nothing happens."""
     return run(scene)
 

@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from tests.chaining.scene import Scene
-from tests.host_nodes import Fed
-from tests.reference_set import LatentVAE
+from tests.helpers.graphs import node
+from tests.helpers.host_nodes import Fed
+from tests.helpers.reference_set import LatentVAE
+from tests.helpers.scene import Scene
 
 WINDOWS = {"window_length": 2, "window_overlap": 1, "closed_loop": False, "add_noise": True, "noise_mode": "independent"}
 
@@ -16,18 +17,14 @@ def graph(scene: Scene, vae: LatentVAE, steps: int = 2) -> dict:
     """All parts in one graph: the picture is encoded, four frames are sampled in three windows, with poses and PTM."""
     scene_poses = scene.models.poses[:4]
     prompt = scene.graph(
-        node="TCANMultiDiffusionSampler", sampler={"steps": steps, **WINDOWS}, latents={"samples": torch.zeros(4, 4, 8, 8)}
+        sampler_node="TCANMultiDiffusionSampler",
+        sampler={"steps": steps, **WINDOWS},
+        latents={"samples": torch.zeros(4, 4, 8, 8)},
     )
     prompt["poses"] = Fed(scene_poses)
-    prompt["ptm"] = {
-        "class_type": "TCANPTMBuilder",
-        "inputs": {"pose_images": ["poses", 0], "tau": 3.0, "min_resolution": 0},
-    }
+    prompt["ptm"] = node("TCANPTMBuilder", pose_images=["poses", 0])
     prompt["vae"], prompt["picture"] = Fed(vae), Fed(torch.zeros(1, 64, 64, 3))
-    prompt["appearance"] = {
-        "class_type": "TCANAppearanceEncode",
-        "inputs": {"tcan": ["tcan", 0], "vae": ["vae", 0], "image": ["picture", 0], "width": 0, "height": 0},
-    }
+    prompt["appearance"] = node("TCANAppearanceEncode", tcan=["tcan", 0], vae=["vae", 0], image=["picture", 0])
     return prompt
 
 

@@ -5,11 +5,11 @@ import torch
 
 from tests.faults.conftest import run
 from tests.faults.stages import NETWORKS, WatchedVAE, at, counted
-from tests.graph_error import GraphInterrupted
+from tests.helpers.graph_error import GraphInterrupted
 
 
 @pytest.mark.parametrize("stage", NETWORKS)
-def test_cancel_while_a_network_computes(scene, clean, untouched, stage):
+def test_cancel_while_a_network_computes(scene, expected, untouched, stage):
     """No window is finished any more: the host's layers look for a cancel themselves, and so do those of ours. An older host (0.3.64)
     looks for it between windows alone, so the window under way ends."""
     import comfy.ops
@@ -19,12 +19,12 @@ def test_cancel_while_a_network_computes(scene, clean, untouched, stage):
     earlier, under_way = int(stage == "second window"), int(not hasattr(comfy.ops, "run_every_op"))
     assert len(finished) == earlier + under_way
     untouched.check()
-    assert torch.equal(run(scene), clean)
+    assert torch.equal(run(scene), expected)
 
 
-def test_cancel_while_the_picture_is_encoded(scene, clean, untouched):
+def test_cancel_while_the_picture_is_encoded(scene, expected, untouched):
     with counted(scene) as finished, pytest.raises(GraphInterrupted):
         run(scene, WatchedVAE(scene.host.interrupt))
     assert not finished
     untouched.check()
-    assert torch.equal(run(scene), clean)
+    assert torch.equal(run(scene), expected)

@@ -5,9 +5,9 @@ import threading
 
 import pytest
 
-from tests.pictures import animate_files, load
-from tests.scratch import base_directory
-from tests.server import running
+from tests.helpers.scratch import base_directory
+from tests.helpers.server import running
+from tests.helpers.workflow_files import animate_files, load
 
 FRAMES, SIZE = 3, 64
 

@@ -9,7 +9,7 @@ import torch
 
 from tests.faults.conftest import run
 from tests.faults.stages import NETWORKS, WatchedVAE, at
-from tests.graph_error import GraphError
+from tests.helpers.graph_error import GraphError
 
 WORDS = "Allocation on device"
 
@@ -39,25 +39,25 @@ def failing_once(monkeypatch, place: str) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("stage", NETWORKS)
-def test_while_a_network_computes(scene, clean, untouched, stage):
+def test_while_a_network_computes(scene, expected, untouched, stage):
     with at(scene, stage, no_memory), pytest.raises(GraphError, match=WORDS):
         run(scene)
     untouched.check()
-    assert torch.equal(run(scene), clean)
+    assert torch.equal(run(scene), expected)
 
 
-def test_while_the_picture_is_encoded(scene, clean, untouched):
+def test_while_the_picture_is_encoded(scene, expected, untouched):
     with pytest.raises(GraphError, match=WORDS) as caught:
         run(scene, WatchedVAE(no_memory))
     assert caught.value.node_type == "TCANAppearanceEncode"
     untouched.check()
-    assert torch.equal(run(scene), clean)
+    assert torch.equal(run(scene), expected)
 
 
 @pytest.mark.parametrize("place", ["comfy.model_management.load_models_gpu", "comfy.ldm.modules.attention.optimized_attention"])
-def test_in_the_hosts_own_functions(scene, clean, untouched, monkeypatch, place):
+def test_in_the_hosts_own_functions(scene, expected, untouched, monkeypatch, place):
     """While the models are moved to the device, and in the attention that our layers ask the host for."""
     with failing_once(monkeypatch, place), pytest.raises(GraphError, match=WORDS):
         run(scene)
     untouched.check()
-    assert torch.equal(run(scene), clean)
+    assert torch.equal(run(scene), expected)

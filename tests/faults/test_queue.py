@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tests.reference_set import FOLDER, install
+from tests.helpers.reference_set import FOLDER, install
 
 RUNS, EVERY = 50, 10
 

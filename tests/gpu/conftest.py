@@ -15,9 +15,9 @@ import torch
 
 from tests.gpu import models as random_models
 from tests.gpu.card import CARD, REHEARSAL, Card, describe
-from tests.gpu.clean import Clean
-from tests.gpu.scene import Scene
-from tests.gpu.start import start
+from tests.gpu.scene import CardScene
+from tests.gpu.stock_networks import StockNetworks
+from tests.helpers.host import boot
 
 FOLDER = Path(__file__).parent
 
@@ -73,24 +73,24 @@ def models(request, card) -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def host(card):
     """ComfyUI in this process, on the card, in the precision and with the memory management that it chooses itself."""
-    started = start(card.is_rehearsal, *card.flags)
+    started = boot(cpu=card.is_rehearsal, flags=card.flags)
     logging.getLogger().setLevel(logging.WARNING)
     return started
 
 
 @pytest.fixture(scope="session")
-def scene(host, card, models) -> Scene:
+def scene(host, card, models) -> CardScene:
     random_models.link(models, host.base)
-    return Scene(host, card)
+    return CardScene(host, card)
 
 
 @pytest.fixture(scope="session")
-def clean(scene, models) -> Clean:
-    return Clean(scene, models)
+def stock(scene, models) -> StockNetworks:
+    return StockNetworks(scene, models)
 
 
 @pytest.fixture(scope="session")
-def base(scene, clean) -> torch.Tensor:
+def base(scene, stock) -> torch.Tensor:
     """The video with everything, to which the others are compared."""
     return scene.video()
 

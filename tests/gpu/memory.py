@@ -38,7 +38,7 @@ def look(scene) -> dict[str, Any]:
 
 
 def _unet(scene):
-    from tests.host_nodes import capture
+    from tests.helpers.host_nodes import capture
 
     graph = scene.loaders() | {"end": capture("model")}
     return scene.host.run_graph(graph, executor=scene.executor).value("model")

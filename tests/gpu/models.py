@@ -15,7 +15,7 @@ from tcan_modules.weights.layouts import Part
 from tcan_modules.weights.naming import to_host
 from tests.benchmarks.models import random_checkpoint
 from tests.gpu.card import CARD, REHEARSAL, Card
-from tests.tiny_models import tiny_vae
+from tests.helpers.tiny_models import tiny_vae
 
 # Kind of model, as the host names its folders -> the file.
 FILES = {

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.gpu.card import Card
-from tests.scratch import ROOT
+from tests.helpers.scratch import ROOT
 
 START_SECONDS, RUN_SECONDS = 180, 120
 SEVERAL = 32 * 2**30  # a started host holds half a GiB of a card

@@ -6,9 +6,10 @@ import torch
 
 from tests.gpu.card import Card
 from tests.gpu.models import FILES
-from tests.host import Host
-from tests.host_nodes import Fed, capture
-from tests.walk import pose_images
+from tests.helpers.graphs import node
+from tests.helpers.host import Host
+from tests.helpers.host_nodes import Fed, capture
+from tests.helpers.walk import pose_images
 
 STEPS = 2
 SAMPLER = {"seed": 5, "steps": STEPS, "cfg": 3.0, "sampler_name": "ddim", "scheduler": "ddim_uniform", "denoise": 1.0}
@@ -16,14 +17,7 @@ NOISY = 14.6  # about the largest sigma of SD1.5
 WINDOWS = {"window_length": 4, "window_overlap": 1, "closed_loop": False}
 
 
-def error(ours: torch.Tensor, theirs: torch.Tensor) -> float:
-    """Relative error, by the norm of the difference; infinite where a number is none."""
-    ours, theirs = ours.float().cpu(), theirs.float().cpu()
-    found = float((ours - theirs).norm() / theirs.norm())
-    return found if torch.isfinite(ours).all() else float("inf")
-
-
-class Scene:
+class CardScene:
     """A host with the random models, and one executor whose cache lives on between graphs, as in a server."""
 
     def __init__(self, host: Host, card: Card):
@@ -37,12 +31,9 @@ class Scene:
     def loaders(self) -> dict:
         """The networks of stock files, by the stock loaders."""
         return {
-            "model": {
-                "class_type": "UNETLoader",
-                "inputs": {"unet_name": FILES["diffusion_models"], "weight_dtype": "default"},
-            },
-            "net": {"class_type": "ControlNetLoader", "inputs": {"control_net_name": FILES["controlnet"]}},
-            "tcan": {"class_type": "TCANLoad", "inputs": {"checkpoint": FILES["tcan"]}},
+            "model": node("UNETLoader", unet_name=FILES["diffusion_models"], weight_dtype="default"),
+            "net": node("ControlNetLoader", control_net_name=FILES["controlnet"]),
+            "tcan": node("TCANLoad", checkpoint=FILES["tcan"]),
         }
 
     def graph(
@@ -73,66 +64,49 @@ class Scene:
         graph = self.loaders() | {"picture": self.picture, "poses": self.poses}
         given = SAMPLER | WINDOWS | widgets
         windows = {name: given.pop(name) for name in WINDOWS}
+
+        def add(name: str, class_type: str, **inputs: Any) -> str:
+            graph[name] = node(class_type, **inputs)
+            return name
+
         last = "model"
         if lora is not None:
-            last = _add(graph, "lora", "LoraLoaderModelOnly", model=["model", 0], lora_name=FILES["loras"], strength_model=lora)
-        _add(graph, "vae", "TCANVAE", tcan=["tcan", 0])
-        _add(
-            graph,
-            "appearance",
-            "TCANAppearanceEncode",
-            tcan=["tcan", 0],
-            vae=["vae", 0],
-            image=["picture", 0],
-            width=0,
-            height=0,
-        )
+            last = add("lora", "LoraLoaderModelOnly", model=["model", 0], lora_name=FILES["loras"], strength_model=lora)
+        add("vae", "TCANVAE", tcan=["tcan", 0])
+        add("appearance", "TCANAppearanceEncode", tcan=["tcan", 0], vae=["vae", 0], image=["picture", 0])
         apply = {"tcan": ["tcan", 0], "appearance": ["appearance", 0]}
-        apply |= {"appa_strength": 1.0, "appearance_strength": 1.0, "beta_schedule": "linear"}
         apply |= {} if own_networks else {"model": [last, 0]}
         if tau is not None:
-            _add(graph, "ptm", "TCANPTMBuilder", pose_images=["poses", 0], tau=tau, min_resolution=0)
+            add("ptm", "TCANPTMBuilder", pose_images=["poses", 0], tau=tau)
             apply["ptm"] = ["ptm", 0]
-        last = _add(graph, "animate", "TCANApply", **apply)
+        last = add("animate", "TCANApply", **apply)
         if stock_sampler:
-            last = _add(graph, "windows", "TCANMultiDiffusion", model=[last, 0], **windows)
+            last = add("windows", "TCANMultiDiffusion", model=[last, 0], **windows)
         if speed is not None:
-            last = _add(graph, "speed", "TCANSpeed", model=[last, 0], **{"reuse_steps": 1, "windows_at_once": 1} | speed)
+            last = add("speed", "TCANSpeed", model=[last, 0], **speed)
         if backend is not None:
-            last = _add(graph, "compile", "TorchCompileModel", model=[last, 0], backend=backend)
-        net = {"tcan": ["tcan", 0], "temporal_strength": temporal_strength}
-        _add(graph, "temporal", "TCANTemporalControlNet", **net, **({} if own_networks else {"control_net": ["net", 0]}))
-        _add(
-            graph,
-            "control",
-            "ControlNetApplyAdvanced",
-            positive=["tcan", 1],
-            negative=["tcan", 1],
-            control_net=["temporal", 0],
-            image=["poses", 0],
-            strength=1.0,
-            start_percent=0.0,
-            end_percent=1.0,
-        )
+            last = add("compile", "TorchCompileModel", model=[last, 0], backend=backend)
+        net = {} if own_networks else {"control_net": ["net", 0]}
+        add("temporal", "TCANTemporalControlNet", tcan=["tcan", 0], temporal_strength=temporal_strength, **net)
+        prompts = {"positive": ["tcan", 1], "negative": ["tcan", 1]}
+        add("control", "ControlNetApplyAdvanced", **prompts, control_net=["temporal", 0], image=["poses", 0])
         graph["latents"] = self._latents(0.0 if add_noise else NOISY)
         inputs = {"model": [last, 0], "latent_image": ["latents", 0], "positive": ["control", 0], "negative": ["control", 1]}
         if stock_sampler:
             seed, _ = given.pop("seed"), given.pop("denoise")
             whole = {"start_at_step": 0, "end_at_step": 10000, "return_with_leftover_noise": "disable"}
             stock = {"noise_seed": seed, "add_noise": "enable" if add_noise else "disable", **whole}
-            _add(graph, "sampler", "KSamplerAdvanced", **inputs, **given, **stock)
+            add("sampler", "KSamplerAdvanced", **inputs, **given, **stock)
         else:
             ours = {"add_noise": add_noise, "noise_mode": "independent"}
-            _add(graph, "sampler", "TCANMultiDiffusionSampler", **inputs, **given, **windows, **ours)
+            add("sampler", "TCANMultiDiffusionSampler", **inputs, **given, **windows, **ours)
         return graph | {"end": capture("sampler")}
 
     def plain(self) -> dict:
         """The stock model in the stock sampler, without anything of TCAN's."""
-        graph = self.loaders()
-        graph["latents"] = self._latents()
         prompts = {"positive": ["tcan", 1], "negative": ["tcan", 1]}
-        _add(graph, "sampler", "KSampler", model=["model", 0], latent_image=["latents", 0], **prompts, **SAMPLER)
-        return graph | {"end": capture("sampler")}
+        sampler = node("KSampler", model=["model", 0], latent_image=["latents", 0], **prompts, **SAMPLER)
+        return self.loaders() | {"latents": self._latents(), "sampler": sampler, "end": capture("sampler")}
 
     def _latents(self, noise: float = 0.0) -> Fed:
         """Latents that the executor's cache has not seen, so that the sampler runs anew: empty, or noise of some strength."""
@@ -148,8 +122,3 @@ class Scene:
         samples = self.run(self.graph(**inputs))
         assert torch.isfinite(samples).all()
         return samples
-
-
-def _add(graph: dict, name: str, class_type: str, **inputs: Any) -> str:
-    graph[name] = {"class_type": class_type, "inputs": inputs}
-    return name

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from tests.gpu.clean import SAME
-from tests.gpu.scene import STEPS, error
+from tests.gpu.scene import STEPS
+from tests.gpu.stock_networks import SAME
+from tests.helpers.reference_set import error
 
 EQUAL = {
     "the checkpoint's own networks": {"own_networks": True},
@@ -25,19 +26,19 @@ DIFFERENT = 2e-4  # the weakest of these changes more than this in a random mode
 
 
 @pytest.mark.parametrize("name", EQUAL)
-def test_same_video(scene, base, card, clean, name, record_property):
+def test_same_video(scene, base, card, stock, name, record_property):
     found = error(scene.video(**EQUAL[name]), base)
     record_property("relative error", found)
     assert found <= card.bar
-    clean.check()
+    stock.check()
 
 
 @pytest.mark.parametrize("name", OTHER)
-def test_another_video_and_then_the_first_again(scene, base, clean, name, record_property):
+def test_another_video_and_then_the_first_again(scene, base, stock, name, record_property):
     found = error(scene.video(**OTHER[name]), base)
     record_property("relative difference", found)
     assert found > DIFFERENT
-    clean.check()
+    stock.check()
     assert error(scene.video(), base) <= SAME
 
 

@@ -6,12 +6,12 @@ import pytest
 import torch
 import torch._dynamo.utils
 
-from tests.gpu.scene import error
+from tests.helpers.reference_set import error
 
 
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("backend", ["cudagraphs", "inductor"])
-def test_compiled_video(scene, card, clean, backend, record_property):
+def test_compiled_video(scene, card, stock, backend, record_property):
     import nodes
 
     if "TorchCompileModel" not in nodes.NODE_CLASS_MAPPINGS:
@@ -31,4 +31,4 @@ def test_compiled_video(scene, card, clean, backend, record_property):
     record_property("graphs", graphs)
     assert found <= card.bar
     assert graphs >= 1
-    clean.check()
+    stock.check()

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 
-from tests.gpu.clean import SAME
 from tests.gpu.memory import used
-from tests.gpu.scene import error
-from tests.graph_error import GraphError, GraphInterrupted
+from tests.gpu.stock_networks import SAME
+from tests.helpers.graph_error import GraphError, GraphInterrupted
+from tests.helpers.reference_set import error
 
 RUNS, SETTLED = 20, 5
 GROWTH = 64 << 20
@@ -22,9 +22,9 @@ STAGES = {
 
 
 @contextlib.contextmanager
-def at(clean, stage: str, action: Callable[[], None]) -> Iterator[None]:
+def at(stock, stage: str, action: Callable[[], None]) -> Iterator[None]:
     """``action()`` before a layer in the middle of a network computes."""
-    handle = STAGES[stage](clean.networks()).register_forward_pre_hook(lambda *_: action())
+    handle = STAGES[stage](stock.networks()).register_forward_pre_hook(lambda *_: action())
     try:
         yield
     finally:
@@ -44,26 +44,26 @@ def test_queued_runs_with_flat_memory(scene, base, card, record_property):
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_cancel_while_a_network_computes(scene, base, clean, stage):
-    with at(clean, stage, scene.host.interrupt), pytest.raises(GraphInterrupted):
+def test_cancel_while_a_network_computes(scene, base, stock, stage):
+    with at(stock, stage, scene.host.interrupt), pytest.raises(GraphInterrupted):
         scene.video()
-    clean.check()
+    stock.check()
     assert error(scene.video(), base) <= SAME
 
 
-def test_cancel_between_steps(scene, base, clean):
+def test_cancel_between_steps(scene, base, stock):
     def on_progress(step: int, _steps: int) -> None:
         if step == 1:
             scene.host.interrupt()
 
     with pytest.raises(GraphInterrupted):
         scene.run(scene.graph(), on_progress=on_progress)
-    clean.check()
+    stock.check()
     assert error(scene.video(), base) <= SAME
 
 
 @contextlib.contextmanager
-def without_memory(clean, card) -> Iterator[None]:
+def without_memory(stock, card) -> Iterator[None]:
     """All but a little of the card is taken; in a rehearsal, the UNet's middle block fails as the host knows it."""
     import comfy.model_management as management
 
@@ -72,7 +72,7 @@ def without_memory(clean, card) -> Iterator[None]:
         def fail() -> None:
             raise management.OOM_EXCEPTION("out of memory")
 
-        with at(clean, "UNet", fail):
+        with at(stock, "UNet", fail):
             yield
         return
     management.unload_all_models()
@@ -87,10 +87,10 @@ def without_memory(clean, card) -> Iterator[None]:
         torch.cuda.empty_cache()
 
 
-def test_out_of_memory(scene, base, clean, card, record_property):
-    with without_memory(clean, card), pytest.raises(GraphError, match=r"(?i)memory") as caught:
+def test_out_of_memory(scene, base, stock, card, record_property):
+    with without_memory(stock, card), pytest.raises(GraphError, match=r"(?i)memory") as caught:
         scene.video()
     record_property("message", caught.value.message[:300])
     del caught
-    clean.check()
+    stock.check()
     assert error(scene.video(), base) <= SAME

@@ -3,8 +3,8 @@
 import pytest
 
 from tests.gpu.card import BARS
-from tests.gpu.loops import LOOPS
 from tests.gpu.processes import Outcome, run_workers
+from tests.helpers.reference_set import LOOPS
 
 FLAGS = {"float32": ("--force-fp32", "--fp32-unet"), "float16": ("--force-fp16", "--fp16-unet"), "bfloat16": ("--bf16-unet",)}
 

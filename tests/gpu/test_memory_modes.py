@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from tests.gpu.card import BARS, Card
-from tests.gpu.clean import SAME
 from tests.gpu.processes import Outcome, run_workers
-from tests.gpu.scene import error
+from tests.gpu.stock_networks import SAME
+from tests.helpers.reference_set import error
 
 ROOM = 3  # GiB that --reserve-vram leaves: less than the networks
 PRECISIONS = {"float32": ("--force-fp32", "--fp32-unet"), "bfloat16": ("--bf16-unet",)}

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tests.gpu.models import FILES
-from tests.host_nodes import Fed, capture
+from tests.helpers.host_nodes import Fed, capture
 from tests.pose import tiny_onnx
 
 
@@ -21,7 +21,7 @@ def detector(host):
     tiny_onnx.write_pose(folder / "dw-ll_ucoco_384.onnx", points, np.ones(133))
 
 
-def test_every_node(scene, base, card, clean, detector):
+def test_every_node(scene, base, card, stock, detector):
     import nodes
 
     side = 8 * card.size
@@ -62,4 +62,4 @@ def test_every_node(scene, base, card, clean, detector):
     saved, loaded = (scene.host.base / "models" / "tcan" / name for name in ("again.safetensors", FILES["tcan"]))
     assert saved.stat().st_size == pytest.approx(loaded.stat().st_size, rel=1e-3)
     saved.unlink()
-    clean.check()
+    stock.check()

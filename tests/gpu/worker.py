@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.gpu.card import CARD, REHEARSAL, Card, describe
-from tests.gpu.start import start
+from tests.helpers.host import boot
 
 Found = tuple[dict[str, Any], dict]  # tensors, and plain figures
 
@@ -20,28 +20,27 @@ def parity(host, _card: Card, _models: Path) -> Found:
     """The loops that the authors' code computed; the figures are relative errors."""
     import torch
 
-    from tests.gpu.loops import LOOPS, run_loop
-    from tests.reference_set import Reference
+    from tests.helpers.reference_set import LOOPS, Reference
 
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     with torch.inference_mode():
         reference = Reference(host)
-        return {}, {case: run_loop(reference, case) for case in LOOPS}
+        return {}, {case: reference.loop_error(case) for case in LOOPS}
 
 
 def video(host, card: Card, models: Path) -> Found:
     """A video with everything and a LoRA, twice, and the stock model's own before and after it."""
-    from tests.gpu.clean import Clean
     from tests.gpu.memory import look
     from tests.gpu.models import link
-    from tests.gpu.scene import Scene
+    from tests.gpu.scene import CardScene
+    from tests.gpu.stock_networks import StockNetworks
 
     link(models, host.base)
-    scene = Scene(host, card)
-    clean = Clean(scene, models)
+    scene = CardScene(host, card)
+    stock = StockNetworks(scene, models)
     tensors = {"video": scene.video(lora=1.0), "again": scene.video(lora=1.0)}
     figures = look(scene)
-    clean.check()
+    stock.check()
     return tensors | {"after": scene.video(lora=1.0)}, figures
 
 
@@ -56,7 +55,7 @@ def main() -> None:
     parser.add_argument("--rehearse", action="store_true")
     given, flags = parser.parse_known_args()
     card = REHEARSAL if given.rehearse else CARD
-    host = start(card.is_rehearsal, *card.flags, *flags)
+    host = boot(cpu=card.is_rehearsal, flags=(*card.flags, *flags))
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     sys.stdin.readline()

@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 
 from tcan_modules.pose import write_pose_keypoint
-from tests.graph_error import GraphError, GraphInterrupted
-from tests.host_nodes import Fed, capture
+from tests.helpers.graph_error import GraphError, GraphInterrupted
+from tests.helpers.host_nodes import Fed, capture
 from tests.pose.figures import FIXTURES, body, dance, fixture, track
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.host_nodes import capture
-from tests.pictures import load, photograph
+from tests.helpers.host_nodes import capture
+from tests.helpers.workflow_files import load, photograph
 
 PREVIEW = "11"
 

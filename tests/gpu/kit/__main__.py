@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests.gpu.kit import packages
 from tests.gpu.kit.files import host_files, pack_files
-from tests.scratch import ROOT
+from tests.helpers.scratch import ROOT
 
 LIMIT = 60 * 2**20  # 64 MiB may travel, and what is left of the working tree travels along
 PAYLOAD = "payload.tar.xz"

@@ -5,8 +5,8 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.reference_set import TRIO
-from tests.scratch import ROOT
+from tests.helpers.reference_set import TRIO
+from tests.helpers.scratch import ROOT
 
 LARGE = 100_000
 # Of the host: web pages, models of other kinds, and what only its own developers run.

@@ -19,7 +19,7 @@ from typing import Any
 
 from PIL import Image
 
-from tests.server import Server
+from tests.helpers.server import Server
 
 # ComfyUI's newest page, which dev.py puts beside the host's own, for ComfyUI's ``--front-end-root``.
 NEWEST = Path(sys.prefix) / "newest-page" / "comfyui_frontend_package" / "static"

@@ -1,11 +1,11 @@
-"""The English locale is what the nodes say themselves: `python dev.py python -m tests.locales` writes it anew after a change."""
+"""The English locale is what the nodes say themselves: `python dev.py python -m tests.tools.locales` writes it anew after a change."""
 
 import json
-from pathlib import Path
 
-from tests.server import running
+from tests.helpers.scratch import ROOT
+from tests.helpers.server import running
 
-FOLDER = Path(__file__).resolve().parent.parent / "locales"
+FOLDER = ROOT / "locales"
 
 
 def english(object_info: dict) -> dict:

@@ -1,6 +1,4 @@
-"""The pictures of the help pages, computed by the nodes' own code: `python dev.py python -m tests.help_pictures`."""
-
-from pathlib import Path
+"""The pictures of the help pages, computed by the nodes' own code: `python dev.py python -m tests.tools.help_pictures`."""
 
 import numpy as np
 import torch
@@ -14,10 +12,11 @@ from tcan_modules.pose import as_image, draw_frames, read_pose_keypoint
 from tcan_modules.pose.retarget import retarget
 from tcan_modules.pose.skeleton import L_WRIST, PoseTrack
 from tcan_modules.pose.smoothing import smooth
+from tests.helpers.scratch import ROOT
+from tests.helpers.walk import pose_images
 from tests.pose.figures import body, dance, fixture, track
-from tests.walk import pose_images
 
-FOLDER = Path(__file__).resolve().parent.parent / "web" / "docs" / "images"
+FOLDER = ROOT / "web" / "docs" / "images"
 BACK, TEXT, LINE = (24, 24, 28), (220, 220, 228), (90, 90, 100)
 FONT = ImageFont.load_default(15)
 

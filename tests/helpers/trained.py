@@ -3,9 +3,9 @@
 import torch
 
 from puppets.recipe import FILE
-from tests import demo
-from tests.host import Host
-from tests.reference_set import Models
+from tests.helpers.host import Host
+from tests.helpers.reference_set import Models
+from tests.tools import demo
 
 FRAMES = 5
 

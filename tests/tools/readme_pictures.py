@@ -1,4 +1,4 @@
-"""The puppet's pictures for README and template browser, from the video of the demo: `python dev.py python -m tests.readme_pictures`."""
+"""The puppet's pictures for README and template browser: `python dev.py python -m tests.tools.readme_pictures`, after the demo."""
 
 import sys
 
@@ -6,8 +6,9 @@ import av
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from tests.demo import ROOT, truth
-from tests.pictures import WORKFLOWS
+from tests.helpers.scratch import ROOT
+from tests.helpers.workflow_files import WORKFLOWS
+from tests.tools.demo import truth
 
 BACKGROUND, INK = (24, 26, 31), (220, 220, 220)
 SHOWN = (0, 11, 22, 33, 44)  # frames of the demo

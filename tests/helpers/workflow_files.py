@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tests.tiny_models import tiny_checkpoint, tiny_vae
-from tests.walk import pose_images
+from tests.helpers.scratch import ROOT
+from tests.helpers.tiny_models import tiny_checkpoint, tiny_vae
+from tests.helpers.walk import pose_images
 
-WORKFLOWS = Path(__file__).resolve().parent.parent / "workflows"
+WORKFLOWS = ROOT / "workflows"
 
 
 def load(name: str, api: bool = False) -> dict:

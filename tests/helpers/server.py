@@ -26,8 +26,8 @@ from typing import Any
 
 import websocket
 
-from tests import graph_error
-from tests.scratch import FLAGS, PACK, base_directory, link_pack
+from tests.helpers import graph_error
+from tests.helpers.scratch import FLAGS, PACK, base_directory, link_pack
 
 START_SECONDS = 180
 

@@ -15,10 +15,10 @@ from PIL import Image
 from puppets.clips import Clip, make_clip
 from puppets.motion import SIZE
 from puppets.pose_images import draw_keypoints
-from tests.pictures import load, save_frames
-from tests.server import Server, running
+from tests.helpers.scratch import ROOT
+from tests.helpers.server import Server, running
+from tests.helpers.workflow_files import load, save_frames
 
-ROOT = Path(__file__).resolve().parent.parent
 FRAMES = 48
 # seeds that end in 5 and above belong to no training and no evaluation
 CHARACTER, SCENE, MOTION, REFERENCE_MOTION = (2026, 0, 5), (2026, 0, 6), (2026, 0, 7), (2026, 0, 8)

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 PACK = "ComfyUI-TCAN"
 
 # What every ComfyUI of the tests is started with. Its own attention for CPUs is half as fast as PyTorch's.

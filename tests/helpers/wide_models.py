@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from tcan_modules.maths.temporal import TemporalTransformer, sinusoidal_positions
 from tcan_modules.weights.architecture import read_architecture
 from tcan_modules.weights.naming import to_host
-from tests.tiny_models import tiny_vae
+from tests.helpers.tiny_models import tiny_vae
 
 CHANNELS = (320, 320, 640)
 LEVELS = {

@@ -6,8 +6,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tcan_modules.weights.checkpoint import load_checkpoint, pack
+from tests.helpers.scratch import ROOT
 
-FOLDER = Path(__file__).with_name("reference")
+FOLDER = ROOT / "tests" / "reference"
 
 
 def tiny_checkpoint(path: Path) -> None:

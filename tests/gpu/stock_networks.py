@@ -6,17 +6,19 @@ import torch
 from safetensors.torch import load_file
 
 from tests.gpu.models import FILES
-from tests.gpu.scene import Scene, error
-from tests.host_nodes import capture
+from tests.gpu.scene import CardScene
+from tests.helpers.host_nodes import capture
+from tests.helpers.reference_set import error
+from tests.helpers.untouched import structure
 
 # The same graph in the same process; kernels may add in another order when memory is short.
 SAME = 1e-3
 
 
-class Clean:
+class StockNetworks:
     """What the stock model computes by itself, and how its networks are built."""
 
-    def __init__(self, scene: Scene, models: Path):
+    def __init__(self, scene: CardScene, models: Path):
         self.scene, self.models = scene, models
         self.plain = scene.run(scene.plain())
         self.built = self._structure()
@@ -39,13 +41,8 @@ class Clean:
             changed = [name for name, tensor in held.items() if not _equal(tensor, filed[prefix + name])]
             assert not changed, f"{len(changed)} weights of {kind} are not those of the file: {changed[:3]}"
 
-    def _structure(self) -> list:
-        """Each module with its type and children, and whether its forward is replaced."""
-        return [
-            (kind, name, type(module), tuple(module._modules), "forward" in module.__dict__)
-            for kind, network in self.networks().items()
-            for name, module in network.named_modules()
-        ]
+    def _structure(self) -> list[tuple]:
+        return [(kind, *module) for kind, network in self.networks().items() for module in structure(network)]
 
 
 def _equal(held: torch.Tensor, filed: torch.Tensor) -> bool:

@@ -2,17 +2,19 @@
 
 import functools
 import shutil
-from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
 
-from tests.host import Host
+from tests.helpers.host import Host
+from tests.helpers.scratch import ROOT
 
-FOLDER = Path(__file__).with_name("reference")
+FOLDER = ROOT / "tests" / "reference"
 CHECKPOINT = "reference"
 TRIO = ("unet", "appearance_encoder", "temporal_controlnet")
 TIMESTEP = 481
+# The authors' sampling loops: strength of the ControlNet's temporal layers, and whether PTM is on.
+LOOPS = {"full": (1.0, True), "no_ptm": (1.0, False), "frozen_controlnet": (0.0, False)}
 
 
 @functools.cache
@@ -22,7 +24,8 @@ def tensors() -> dict[str, torch.Tensor]:
 
 def error(ours: torch.Tensor, theirs: torch.Tensor) -> float:
     """Relative error, by the norm of the difference."""
-    return float((ours.float() - theirs.float()).norm() / theirs.float().norm())
+    ours, theirs = ours.float().cpu(), theirs.float().cpu()
+    return float((ours - theirs).norm() / theirs.norm())
 
 
 def batch(tensor: torch.Tensor) -> torch.Tensor:
@@ -116,5 +119,26 @@ class Reference(Models):
     def loop_latents(self, model, case: str) -> dict:
         """Start noise of an authors' loop, as latents that the host takes for noisy ones."""
         noise = batch(tensors()[f"loop.{case}.noise"])
-        sigma = model.get_model_object("model_sampling").sigmas[tensors()["loop.timesteps"][0]]
+        sigma = model.get_model_object("model_sampling").sigmas[tensors()["loop.timesteps"][0]].cpu()
         return {"samples": noise * torch.sqrt(1 + sigma**2) / 0.18215}
+
+    def loop_error(self, case: str) -> float:
+        """The relative error of our latents after one of the authors' sampling loops (`LOOPS`)."""
+        strength, with_ptm = LOOPS[case]
+        positive, negative = self.conditioning(self.control_net(strength))
+        model = self.apply(ptm=self.ptm() if with_ptm else None)
+        (latent,) = self.host.node("TCANMultiDiffusionSampler")(
+            model=model,
+            positive=positive,
+            negative=negative,
+            latent_image=self.loop_latents(model, case),
+            steps=4,
+            cfg=3.5,
+            window_length=8,
+            window_overlap=2,
+            closed_loop=True,
+            add_noise=False,
+        )
+        samples = latent["samples"].float() * 0.18215
+        assert torch.isfinite(samples).all()
+        return error(samples, batch(tensors()[f"loop.{case}.latents"]))

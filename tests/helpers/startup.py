@@ -6,7 +6,7 @@ import sys
 import time
 from dataclasses import dataclass
 
-from tests.scratch import ROOT
+from tests.helpers.scratch import ROOT
 
 
 @dataclass
@@ -19,14 +19,14 @@ class Startup:
 
 def measure() -> Startup:
     """Loads the pack in a fresh ComfyUI, in a process of its own."""
-    process = subprocess.run([sys.executable, "-m", "tests.startup"], cwd=ROOT, capture_output=True, text=True)
+    process = subprocess.run([sys.executable, "-m", "tests.helpers.startup"], cwd=ROOT, capture_output=True, text=True)
     if process.returncode:
         raise RuntimeError(process.stderr)
     return Startup(**json.loads(process.stdout.splitlines()[-1]))
 
 
 def _load() -> Startup:
-    from tests.host import boot
+    from tests.helpers.host import boot
 
     host = boot(pack=False)
     before = set(sys.modules)

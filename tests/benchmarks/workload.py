@@ -6,12 +6,12 @@ import torch
 
 from tests.benchmarks.measure import Cost, cost
 from tests.benchmarks.models import random_checkpoint
-from tests.host import Host
+from tests.helpers.host import Host
 
 TIMESTEP = 481
 
 
-class Scene:
+class Workload:
     """A random model of some width with its inputs: ``frames`` frames of ``size`` x ``size`` latents, guidance in one call."""
 
     def __init__(self, host: Host, channels: tuple[int, ...], frames: int, size: int, dtype: torch.dtype = torch.float32):
@@ -24,7 +24,7 @@ class Scene:
         self.text = torch.randn(2, 77, 768, generator=torch.Generator().manual_seed(0)).to(self.device)
         self._fill(frames, size)
 
-    def resized(self, frames: int, size: int) -> "Scene":
+    def resized(self, frames: int, size: int) -> "Workload":
         """The same model with another video."""
         other = copy.copy(self)
         other._fill(frames, size)

@@ -24,8 +24,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from tests import graph_error, host_nodes
-from tests.scratch import FLAGS, ROOT, base_directory
+from tests.helpers import graph_error, host_nodes
+from tests.helpers.scratch import FLAGS, ROOT, base_directory
 
 
 @dataclass
@@ -156,14 +156,23 @@ class Host:
 
 
 @functools.cache
-def boot(pack: bool = True, cpu: bool = True) -> Host:
-    """Starts ComfyUI in this process, once, with its built-in nodes and, unless told otherwise, this pack and without a GPU."""
+def boot(pack: bool = True, cpu: bool = True, flags: tuple[str, ...] = ()) -> Host:
+    """Start ComfyUI in this process, once.
+
+    Args:
+        pack: load this pack beside ComfyUI's built-in nodes.
+        cpu: without a GPU.
+        flags: more of ComfyUI's command line, which it reads only at its start.
+    """
     base = contextlib.ExitStack()
     atexit.register(base.close)
     folder = base.enter_context(base_directory())
+    page = folder / "no-page"  # nobody opens it, so an empty folder will do and its package need not be installed
+    page.mkdir()
     argv, streams = sys.argv, (sys.stdout, sys.stderr)
     handlers = list(logging.getLogger().handlers)
-    sys.argv = ["main.py", *(flag for flag in FLAGS if cpu or flag != "--cpu"), "--base-directory", str(folder)]
+    sys.argv = ["main.py", *(flag for flag in FLAGS if cpu or flag != "--cpu"), *flags]
+    sys.argv += ["--base-directory", str(folder), "--front-end-root", str(page)]
     try:
         import main  # parses the command line
 

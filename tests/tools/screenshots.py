@@ -1,13 +1,11 @@
-"""The screenshots of the README, taken in ComfyUI's real page after a real run: `python dev.py python -m tests.screenshots`."""
+"""The screenshots of the README, taken in ComfyUI's real page after a real run: `python dev.py python -m tests.tools.screenshots`."""
 
-from pathlib import Path
+from tests.helpers.page import EMPTY, Page, opened
+from tests.helpers.scratch import ROOT
+from tests.helpers.server import running
+from tests.helpers.workflow_files import load
+from tests.tools import demo
 
-from tests import demo
-from tests.page import EMPTY, Page, opened
-from tests.pictures import load
-from tests.server import running
-
-ROOT = Path(__file__).resolve().parent.parent
 IMAGES = ROOT / "docs" / "images"
 PLAIN = {"Comfy.Minimap.Visible": False, "Comfy.Graph.CanvasInfo": False}
 
