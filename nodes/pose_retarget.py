@@ -122,17 +122,17 @@ class TCANPoseRetarget(io.ComfyNode):
         body, driver = pose.read_pose_keypoint(character), pose.read_pose_keypoint(driving)
         if character_image is not None:
             pose.check_matches(character_image, body[0])
-        fitted = pose.refit(body, driver, pose.Options(mode=mode, **options))
-        note = pose.describe_gaps(fitted.driving, options.get("gaps", "interpolate"))
+        retargeted = pose.retarget_frames(body, driver, pose.RetargetOptions(mode=mode, **options))
+        note = pose.describe_gaps(retargeted.driving, options.get("gaps", "interpolate"))
         if note:
             log.warning("Pose Retarget: %s", note)
         if character_image is None:
             cut = ExecutionBlocker("Pose Retarget has no character_image to give: connect one to its input.")
         else:
-            cut = pose.crop_image(character_image, fitted.share)
-        frames = fitted.poses.frames()
+            cut = pose.crop_image(character_image, retargeted.share)
+        frames = retargeted.poses.frames()
         pictures = pose.as_image(pose.draw_frames(frames, hands=hands, on_frame=each_frame(len(frames))))
-        preview = pose.side_by_side(fitted, None if character_image is None else cut, driving_images, hands)
+        preview = pose.side_by_side(retargeted, None if character_image is None else cut, driving_images, hands)
         return io.NodeOutput(pose.write_pose_keypoint(frames), pictures, preview, cut)
 
 

@@ -7,17 +7,17 @@ from .detectors import DETECTORS, detect
 from .draw import as_image, draw_frames
 from .gaps import describe_gaps
 from .keypoints import read_pose_keypoint, write_pose_keypoint
+from .pipeline import Retargeted, RetargetOptions, retarget_frames
 from .preview import side_by_side
-from .refit import Options, Refitted, refit
 from .skeleton import Person, PoseFrame, PoseTrack
 
 __all__ = [
     "DETECTORS",
-    "Options",
     "Person",
     "PoseFrame",
     "PoseTrack",
-    "Refitted",
+    "RetargetOptions",
+    "Retargeted",
     "as_image",
     "check_matches",
     "crop_image",
@@ -25,7 +25,7 @@ __all__ = [
     "detect",
     "draw_frames",
     "read_pose_keypoint",
-    "refit",
+    "retarget_frames",
     "side_by_side",
     "write_pose_keypoint",
 ]

@@ -5,7 +5,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from .draw import as_image, draw_frames
-from .refit import Refitted
+from .pipeline import Retargeted
 from .skeleton import PoseTrack
 
 PANEL_HEIGHT = 384
@@ -16,7 +16,7 @@ LABEL_HEIGHT = 18
 
 
 def side_by_side(
-    fitted: Refitted,
+    retargeted: Retargeted,
     character_image: torch.Tensor | None = None,
     driving_images: torch.Tensor | None = None,
     hands: bool = False,
@@ -26,11 +26,11 @@ def side_by_side(
     Skeletons lie over the dimmed pictures where those are given, the character's cut like its poses; any size will do.
     Frames in which nobody was found are labelled.
     """
-    count = len(fitted.driving)
+    count = len(retargeted.driving)
     shown = np.unique(np.linspace(0, count - 1, min(count, MOST_FRAMES)).round().astype(int))
-    character = _panels(fitted.character, [0], character_image, "character", hands).expand(len(shown), -1, -1, -1)
-    driver = _panels(fitted.driving, shown, driving_images, "driver", hands)
-    return torch.cat([character, driver, _panels(fitted.poses, shown, character_image, "retargeted", hands)], dim=2)
+    character = _panels(retargeted.character, [0], character_image, "character", hands).expand(len(shown), -1, -1, -1)
+    driver = _panels(retargeted.driving, shown, driving_images, "driver", hands)
+    return torch.cat([character, driver, _panels(retargeted.poses, shown, character_image, "retargeted", hands)], dim=2)
 
 
 def _panels(track: PoseTrack, shown, images: torch.Tensor | None, title: str, hands: bool) -> torch.Tensor:

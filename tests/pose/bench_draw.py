@@ -8,7 +8,7 @@ import warnings
 import numpy as np
 import torch
 
-from tcan_modules.pose import Person, PoseFrame, as_image, draw_frames, read_pose_keypoint, refit, write_pose_keypoint
+from tcan_modules.pose import Person, PoseFrame, as_image, draw_frames, read_pose_keypoint, retarget_frames, write_pose_keypoint
 from tests.pose.figures import body, dance, track
 
 FRAMES = 1000
@@ -60,13 +60,13 @@ def main() -> None:
     torch.set_num_threads(1)
     character, film = track([body(60)]).frames(), dancing(FRAMES)
     controlnet_aux_pictures(film[:1], hands=False)  # its import
-    fitted, drawn = [], []
+    retargeted, drawn = [], []
     steps = {
-        "retarget": lambda: fitted.extend(refit(character, film).poses.frames()),
-        "draw": lambda: drawn.append(draw_frames(fitted)),
+        "retarget": lambda: retargeted.extend(retarget_frames(character, film).poses.frames()),
+        "draw": lambda: drawn.append(draw_frames(retargeted)),
         "make the host's float32 IMAGE of them": lambda: as_image(drawn[0]),
-        "draw with hands": lambda: draw_frames(fitted, hands=True),
-        "write and read POSE_KEYPOINT": lambda: read_pose_keypoint(write_pose_keypoint(fitted)),
+        "draw with hands": lambda: draw_frames(retargeted, hands=True),
+        "write and read POSE_KEYPOINT": lambda: read_pose_keypoint(write_pose_keypoint(retargeted)),
         "controlnet_aux draw_poses": lambda: controlnet_aux_pictures(film, hands=False),
         "controlnet_aux draw_poses with hands": lambda: controlnet_aux_pictures(film, hands=True),
     }

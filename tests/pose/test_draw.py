@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tcan_modules.pose import Person, PoseFrame, as_image, draw_frames, refit, side_by_side
+from tcan_modules.pose import Person, PoseFrame, as_image, draw_frames, retarget_frames, side_by_side
 from tcan_modules.pose.draw import COLORS, LIMBS
 from tcan_modules.pose.skeleton import NECK, NOSE
 from tests.pose.bench_draw import controlnet_aux_pictures, dancing
@@ -86,8 +86,8 @@ def test_points_outside_of_the_picture_do_no_harm() -> None:
 def test_the_preview_shows_three_panels_for_some_of_the_frames() -> None:
     bodies = dance(100)
     bodies[0] = None
-    fitted = refit(track([body(60)], 300, 600).frames(), track(bodies, 640, 480).frames())
-    preview = side_by_side(fitted)
+    retargeted = retarget_frames(track([body(60)], 300, 600).frames(), track(bodies, 640, 480).frames())
+    preview = side_by_side(retargeted)
     assert preview.shape == (48, 384, 192 + 512 + 192, 3)
     for panel in (slice(0, 192), slice(192, 704), slice(704, None)):
         assert preview[:, 20:, panel].amax(dim=(1, 2, 3)).min() > 0.5
@@ -101,7 +101,7 @@ def test_a_thousand_frames_take_less_than_ten_seconds() -> None:
     frames = dancing(1000)
     controlnet_aux_pictures(frames[:1], hands=False)  # its import
     clock, start = time.perf_counter(), time.process_time()
-    pictures = draw_frames(refit(character, frames).poses.frames())
+    pictures = draw_frames(retarget_frames(character, frames).poses.frames())
     ours, clock = time.process_time() - start, time.perf_counter() - clock
     assert pictures.shape == (1000, 512, 512, 3)
     start = time.process_time()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tcan_modules.pose import Options, PoseFrame, draw_frames, read_pose_keypoint, refit, write_pose_keypoint
+from tcan_modules.pose import PoseFrame, RetargetOptions, draw_frames, read_pose_keypoint, retarget_frames, write_pose_keypoint
 from tcan_modules.pose.keypoints import common_canvas
 from tests.pose.figures import FIXTURES, body, dance, fixture, track
 
@@ -89,7 +89,7 @@ def test_what_is_written_has_their_exact_form() -> None:
 
 def test_refitted_poses_survive_json() -> None:
     """Also points outside of the picture, which retargeting makes."""
-    result = refit(track([body(90, neck=(40, 60))]).frames(), track(dance()).frames(), Options()).poses.frames()
+    result = retarget_frames(track([body(90, neck=(40, 60))]).frames(), track(dance()).frames(), RetargetOptions()).poses.frames()
     assert min(person.body[:, 0].min() for frame in result for person in frame.people) < -5
     loaded = read_pose_keypoint(json.loads(json.dumps(write_pose_keypoint(result))))
     assert draw_frames(result).equal(draw_frames(loaded))
@@ -164,7 +164,7 @@ def test_empty_people_everywhere(who: str) -> None:
     somebody = track([body()]).frames()
     pair = (nobody, somebody) if who == "character" else (somebody, nobody)
     with pytest.raises(ValueError, match=f"In the poses of the {who}: Nobody was found in any frame"):
-        refit(*pair)
+        retarget_frames(*pair)
 
 
 def test_people_without_any_point_are_nobody() -> None:
@@ -172,4 +172,4 @@ def test_people_without_any_point_are_nobody() -> None:
     data = broken_person(pose_keypoints_2d=[0.0] * 54)
     assert not draw_frames(read_pose_keypoint(data)).any()
     with pytest.raises(ValueError, match="Nobody was found"):
-        refit(read_pose_keypoint(data), read_pose_keypoint(data))
+        retarget_frames(read_pose_keypoint(data), read_pose_keypoint(data))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from tcan_modules.pose import Options, refit, write_pose_keypoint
+from tcan_modules.pose import RetargetOptions, retarget_frames, write_pose_keypoint
 from tcan_modules.pose.crop import kept_rows, kept_share
 from tcan_modules.pose.keypoints import read_pose_keypoint
 from tcan_modules.pose.retarget import retarget
@@ -42,7 +42,7 @@ def test_points_are_the_authors(case: int, mode: str) -> None:
 def test_points_are_the_authors_through_json(case: int) -> None:
     character = write_pose_keypoint(reference_track(case, "character").frames())
     driving = write_pose_keypoint(reference_track(case, "driving").frames())
-    result = refit(read_pose_keypoint(character), read_pose_keypoint(driving), Options())
+    result = retarget_frames(read_pose_keypoint(character), read_pose_keypoint(driving), RetargetOptions())
     assert errors(case, "relative", result.poses.points).max() <= TOLERANCE
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from tcan_modules.pose import Options, Person, PoseFrame, crop_image, describe_gaps, refit
+from tcan_modules.pose import Person, PoseFrame, RetargetOptions, crop_image, describe_gaps, retarget_frames
 from tcan_modules.pose.crop import check_matches, kept_share
 from tcan_modules.pose.gaps import fill_gaps
 from tcan_modules.pose.people import choose_person
@@ -105,7 +105,7 @@ def test_without_gaps_nothing_is_said_and_a_missing_joint_stays_missing() -> Non
 def test_nobody_in_some_frames_goes_through_the_whole_refitting() -> None:
     bodies = dance()
     bodies[0] = bodies[4] = None
-    result = refit(track([body(60)]).frames(), track(bodies).frames())
+    result = retarget_frames(track([body(60)]).frames(), track(bodies).frames())
     assert result.poses.seen.all() and result.poses.filled == [0, 4]
 
 
@@ -120,7 +120,7 @@ def test_hands_follow_their_wrists_in_the_scale_of_the_forearm(mode: str) -> Non
     people = [Person(each, left_hand=hand_at(each[L_WRIST, :2])) for each in bodies]
     film = [PoseFrame([person], 512, 512) for person in people]
     character = body(60, stretch={L_WRIST: 0.8, R_WRIST: 0.8})
-    result = refit(track([character]).frames(), film, Options(mode=mode)).poses
+    result = retarget_frames(track([character]).frames(), film, RetargetOptions(mode=mode)).poses
     scale = 60 * 0.8 / 40
     np.testing.assert_allclose(result.left_hand[:, 0, :2], result.points[:, L_WRIST], atol=1e-9)
     np.testing.assert_allclose(
@@ -133,20 +133,20 @@ def test_hands_follow_their_wrists_in_the_scale_of_the_forearm(mode: str) -> Non
 def test_a_forearm_towards_the_camera_does_not_blow_up_the_hand() -> None:
     bodies = [body(stretch={L_WRIST: length}) for length in (1, 1, 0.15)]
     film = [PoseFrame([Person(each, left_hand=hand_at(each[L_WRIST, :2]))], 512, 512) for each in bodies]
-    result = refit(track([body(40)]).frames(), film, Options(mode="absolute")).poses
+    result = retarget_frames(track([body(40)]).frames(), film, RetargetOptions(mode="absolute")).poses
     spread = np.linalg.norm(result.left_hand[:, 20, :2] - result.left_hand[:, 0, :2], axis=-1)
     assert spread[2] <= 2 * spread[0] + 1e-6
 
 
 def test_a_hand_without_its_wrist_is_left_out() -> None:
     person = Person(body(missing=(L_WRIST,)), left_hand=hand_at(np.array([300.0, 300.0])))
-    assert not refit(track([body()]).frames(), [PoseFrame([person], 512, 512)]).poses.left_hand.any()
+    assert not retarget_frames(track([body()]).frames(), [PoseFrame([person], 512, 512)]).poses.left_hand.any()
 
 
 def test_the_face_follows_the_head() -> None:
     face = np.concatenate([body()[[NOSE, 14, 15, 16, 17]]] * 14)
     film = [PoseFrame([Person(body(), face=face)], 512, 512)]
-    result = refit(track([body(80, neck=(300, 300))]).frames(), film, Options(mode="absolute")).poses
+    result = retarget_frames(track([body(80, neck=(300, 300))]).frames(), film, RetargetOptions(mode="absolute")).poses
     np.testing.assert_allclose(result.face[0, :5, :2], result.points[0, [NOSE, 14, 15, 16, 17]], atol=1e-6)
 
 
@@ -190,8 +190,8 @@ def test_the_crop_cuts_picture_and_poses_alike() -> None:
     character = track([body(40, missing=(8, 9, 10, 11, 12, 13))])
     share = kept_share(character)
     assert share == pytest.approx(character.points[0, [R_WRIST, L_WRIST], 1].max() / 512 + 0.1)
-    result = refit(character.frames(), track(dance()).frames(), Options(crop=True))
-    plain = refit(character.frames(), track(dance()).frames())
+    result = retarget_frames(character.frames(), track(dance()).frames(), RetargetOptions(crop=True))
+    plain = retarget_frames(character.frames(), track(dance()).frames())
     assert result.poses.height == int(share * 512) and result.poses.width == 512
     np.testing.assert_array_equal(result.poses.body, plain.poses.body)
     assert crop_image(torch.zeros(1, 1024, 1024, 3), result.share).shape[1] == int(share * 1024)
@@ -210,7 +210,7 @@ def test_a_picture_of_other_proportions_is_not_the_characters() -> None:
 
 
 def test_a_whole_refit_keeps_the_character_in_its_own_picture() -> None:
-    """Refitted to oneself, one's own pose comes out (left and right alike, so no larger side is taken)."""
+    """Retargeted to oneself, one's own pose comes out (left and right alike, so no larger side is taken)."""
     me = track([body(50, neck=(200, 180))])
     for mode in ("relative", "absolute"):
         np.testing.assert_allclose(retarget(me, me, mode).points, me.points, atol=1e-9)

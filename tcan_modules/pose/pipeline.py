@@ -13,7 +13,7 @@ from .smoothing import smooth
 
 
 @dataclass(frozen=True)
-class Options:
+class RetargetOptions:
     """How poses are refitted; the defaults are the authors' procedure for the largest person."""
 
     mode: str = "relative"
@@ -29,7 +29,7 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Refitted:
+class Retargeted:
     """The character [1 frame], the chosen driver [frames] and the refitted poses [frames]; with the crop the character
     and the poses have the cut canvas, of which `share` of the height was kept.
     """
@@ -40,14 +40,16 @@ class Refitted:
     share: float
 
 
-def refit(character: list[PoseFrame], driving: list[PoseFrame], options: Options = Options()) -> Refitted:
+def retarget_frames(
+    character: list[PoseFrame], driving: list[PoseFrame], options: RetargetOptions = RetargetOptions()
+) -> Retargeted:
     """Refits the driving frames to the first frame of `character`. Raises ValueError when either shows nobody."""
     body = _named("character", choose_person, character[:1], options.character_person, options.character_index)
     driver = _named("driving video", choose_person, driving, options.driving_person, options.driving_index)
     driver = smooth(fill_gaps(driver, options.gaps), options.smoothing, options.smoothing_strength)
     poses = retarget(body, driver, options.mode, options.fit)
     share = kept_share(body) if options.crop else 1.0
-    return Refitted(crop_track(body, share), driver, crop_track(poses, share), share)
+    return Retargeted(crop_track(body, share), driver, crop_track(poses, share), share)
 
 
 def _named(whose: str, step, *arguments):
