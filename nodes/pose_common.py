@@ -7,7 +7,6 @@ import folder_paths
 from comfy_api.latest import io
 
 PoseKeypoint = io.Custom("POSE_KEYPOINT")
-DETECTORS = ("dwpose", "openpose", "mediapipe")
 
 
 def model_folders(detector: str) -> list[Path]:

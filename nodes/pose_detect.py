@@ -2,7 +2,8 @@
 
 from comfy_api.latest import io
 
-from .pose_common import DETECTORS, PoseKeypoint, each_frame, model_folders
+from ..tcan_modules.pose.choices import DETECTORS
+from .pose_common import PoseKeypoint, each_frame, model_folders
 from .sockets import CATEGORY
 
 
@@ -22,7 +23,7 @@ class TCANPoseDetect(io.ComfyNode):
                 io.Combo.Input(
                     "detector",
                     options=list(DETECTORS),
-                    default="dwpose",
+                    default=DETECTORS[0],
                     tooltip=(
                         "dwpose: the authors' own, everybody with hands (needs rtmlib, onnxruntime and two files in"
                         " models/dwpose). openpose: everybody (needs controlnet-aux and three files in"

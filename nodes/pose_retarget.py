@@ -3,6 +3,7 @@
 from comfy_api.latest import io
 
 from ..tcan_modules.log import log
+from ..tcan_modules.pose.choices import FITS, GAPS, MODES, PEOPLE, SMOOTHINGS
 from .pose_common import PoseKeypoint, each_frame
 from .sockets import CATEGORY
 
@@ -25,8 +26,8 @@ class TCANPoseRetarget(io.ComfyNode):
                 PoseKeypoint.Input("driving", tooltip="The poses of the driving video."),
                 io.Combo.Input(
                     "mode",
-                    options=["relative", "absolute"],
-                    default="relative",
+                    options=list(MODES),
+                    default=MODES[0],
                     tooltip=(
                         "relative: bones shorten as the driver's do (a turn, an arm towards the camera), and the"
                         " neck moves along. absolute: every bone always has the character's full length, and the"
@@ -35,8 +36,8 @@ class TCANPoseRetarget(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "fit",
-                    options=["authors", "to_scale", "keep_character"],
-                    default="authors",
+                    options=list(FITS),
+                    default=FITS[0],
                     optional=True,
                     tooltip=(
                         "authors: as in their code; the neck's travel depends on the driving video's size. to_scale:"
@@ -49,8 +50,8 @@ class TCANPoseRetarget(io.ComfyNode):
                 *_person_inputs("character", "the character's picture"),
                 io.Combo.Input(
                     "gaps",
-                    options=["interpolate", "hold"],
-                    default="interpolate",
+                    options=list(GAPS),
+                    default=GAPS[0],
                     optional=True,
                     tooltip=(
                         "Where the driver was not found: move from the pose before to the pose after, or hold the pose before."
@@ -58,8 +59,8 @@ class TCANPoseRetarget(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "smoothing",
-                    options=["off", "one_euro", "savitzky_golay"],
-                    default="off",
+                    options=list(SMOOTHINGS),
+                    default=SMOOTHINGS[0],
                     optional=True,
                     tooltip=(
                         "Calms trembling poses. one_euro leaves fast movement alone; savitzky_golay smooths all"
@@ -141,8 +142,8 @@ def _person_inputs(name: str, where: str) -> list:
     return [
         io.Combo.Input(
             f"{name}_person",
-            options=["largest", "leftmost", "index"],
-            default="largest",
+            options=list(PEOPLE),
+            default=PEOPLE[0],
             optional=True,
             tooltip=f"Which person of {where}, where it shows several. The same person is followed through a video.",
         ),

@@ -5,9 +5,8 @@ Only whole poses are filled in. A joint that is missing while the person is ther
 
 import numpy as np
 
+from .choices import GAPS, check_choice
 from .skeleton import PARTS, PoseTrack
-
-WAYS = ("interpolate", "hold")
 
 
 def fill_gaps(track: PoseTrack, way: str = "interpolate") -> PoseTrack:
@@ -17,8 +16,7 @@ def fill_gaps(track: PoseTrack, way: str = "interpolate") -> PoseTrack:
     of the two shows is left out. `hold` repeats the last pose. Before the first and after the last pose both repeat it.
     Raises ValueError when nobody is there at all.
     """
-    if way not in WAYS:
-        raise ValueError(f"Unknown way to fill gaps '{way}': choose one of {', '.join(WAYS)}.")
+    check_choice("way to fill gaps", way, GAPS)
     known = np.flatnonzero(track.present)
     if len(known) == 0:
         raise ValueError("Nobody was found in any frame: check the picture or video, or try another detector.")

@@ -9,10 +9,10 @@ person, also after a cut.
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from .choices import PEOPLE, check_choice
 from .keypoints import common_canvas
 from .skeleton import Person, PoseFrame, PoseTrack, track_of
 
-CHOICES = ("largest", "leftmost", "index")
 # How far, in sizes of the person, the joints may move on average from one frame to the next.
 REACH = 0.5
 # For each frame that somebody is away, the reach grows by this share of it.
@@ -25,8 +25,7 @@ def choose_person(frames: list[PoseFrame], choice: str = "largest", index: int =
     The choice is made in the first frame that shows anybody (for `index`, 0-based, the first that shows so many
     people). Raises ValueError when nobody is in any frame, or never `index` + 1 people.
     """
-    if choice not in CHOICES:
-        raise ValueError(f"Unknown choice of person '{choice}': choose one of {', '.join(CHOICES)}.")
+    check_choice("choice of person", choice, PEOPLE)
     frames = [_without_ghosts(frame) for frame in common_canvas(frames)]
     most = max(len(frame.people) for frame in frames)
     if most == 0:

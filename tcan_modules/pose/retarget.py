@@ -12,11 +12,10 @@ All lengths are pixels of the character's picture. Arrays are [frames, …].
 
 import numpy as np
 
+from .choices import FITS, MODES, check_choice
 from .extremities import follow_body
 from .skeleton import BONES, L_SHOULDER, MIRRORED, NECK, NOSE, PARENT, R_SHOULDER, PoseTrack
 
-MODES = ("relative", "absolute")
-FITS = ("authors", "to_scale", "keep_character")
 LONGEST_GROWTH = 1.1
 # A bone shorter than this share of the character's pivot points nowhere in particular, and is not brought to the
 # character's length.
@@ -44,10 +43,8 @@ def retarget(character: PoseTrack, driving: PoseTrack, mode: str = "relative", f
 
     Raises ValueError when the character shows no neck, or the modes are unknown.
     """
-    if mode not in MODES:
-        raise ValueError(f"Unknown retargeting mode '{mode}': choose one of {', '.join(MODES)}.")
-    if fit not in FITS:
-        raise ValueError(f"Unknown fit '{fit}': choose one of {', '.join(FITS)}.")
+    check_choice("retargeting mode", mode, MODES)
+    check_choice("fit", fit, FITS)
     if not character.seen[0, NECK]:
         raise ValueError(
             "The character's neck was not found, and every bone is hung on it: use a picture that shows both"

@@ -6,10 +6,10 @@ Each stretch of frames in which a point was seen is smoothed on its own; points 
 import numpy as np
 from scipy.signal import savgol_filter
 
+from .choices import SMOOTHINGS, check_choice
 from .retarget import person_size
 from .skeleton import PARTS, PoseTrack
 
-METHODS = ("off", "one_euro", "savitzky_golay")
 # One-Euro: the cutoff falls from the first to the second (in cycles per frame) as the strength goes from 0 to 1.
 CUTOFFS = (0.5, 0.02)
 SPEED_CUTOFF = 0.2
@@ -25,8 +25,7 @@ def smooth(track: PoseTrack, method: str = "off", strength: float = 0.5) -> Pose
     `one_euro` (Casiez, Roussel and Vogel 2012) smooths slow movement most and follows fast movement with little lag;
     `savitzky_golay` fits parabolas over a window and has no lag. Raises ValueError for another method.
     """
-    if method not in METHODS:
-        raise ValueError(f"Unknown smoothing '{method}': choose one of {', '.join(METHODS)}.")
+    check_choice("smoothing", method, SMOOTHINGS)
     if method == "off":
         return track
     sizes = person_size(track.points, track.seen)

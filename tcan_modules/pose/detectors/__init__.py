@@ -11,12 +11,13 @@ import torch
 from PIL import Image
 
 from ...log import log
+from ..choices import check_choice
 from ..skeleton import PoseFrame
 from .dwpose import DWPoseDetector
 from .mediapipe_pose import MediaPipeDetector
 from .openpose import OpenPoseDetector
 
-DETECTORS = {"dwpose": DWPoseDetector, "openpose": OpenPoseDetector, "mediapipe": MediaPipeDetector}
+CLASSES = {"dwpose": DWPoseDetector, "openpose": OpenPoseDetector, "mediapipe": MediaPipeDetector}
 
 
 def detect(
@@ -34,15 +35,14 @@ def detect(
     `folders` are searched for model files. `on_frame()` is called after each picture, and may raise to stop. Only key
     points are kept.
     """
-    if detector not in DETECTORS:
-        raise ValueError(f"Unknown detector '{detector}': choose one of {', '.join(DETECTORS)}.")
+    check_choice("detector", detector, CLASSES)
     if images.ndim != 4 or images.shape[-1] < 3 or 0 in images.shape:
         raise ValueError(
             f"The pictures have shape {tuple(images.shape)}: at least one colour picture is needed, as [frames,"
             " height, width, 3]."
         )
     frames = []
-    finder = DETECTORS[detector](folders, hands, device)
+    finder = CLASSES[detector](folders, hands, device)
     try:
         for image in images:
             picture = resized(image, resolution)
