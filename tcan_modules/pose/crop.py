@@ -22,19 +22,19 @@ def kept_share(character: PoseTrack) -> float:
     return min(1.0, max(heights) + MARGIN) if heights else 1.0
 
 
-def kept_rows(share: float, height: int) -> int:
+def kept_height(share: float, height: int) -> int:
     """How many of a picture's `height` rows are kept."""
     return max(1, int(share * height))
 
 
 def crop_track(track: PoseTrack, share: float) -> PoseTrack:
     """The track on a canvas cut at the bottom; key points keep their places, also below the cut."""
-    return track.with_parts(height=kept_rows(share, track.height))
+    return track.replaced(height=kept_height(share, track.height))
 
 
 def crop_image(image: torch.Tensor, share: float) -> torch.Tensor:
     """IMAGE [frames, height, width, channels] cut at the bottom."""
-    return image[:, : kept_rows(share, image.shape[1])]
+    return image[:, : kept_height(share, image.shape[1])]
 
 
 def check_matches(image: torch.Tensor, frame: PoseFrame) -> None:

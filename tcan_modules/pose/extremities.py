@@ -20,7 +20,7 @@ def follow_body(driving: PoseTrack, body: np.ndarray, scale: np.ndarray) -> dict
     `scale` is the whole body's [frames], for hands whose forearm is unseen. A hand without its wrist, or a face without
     any point of the head, is left out.
     """
-    parts = {
+    groups = {
         name: _moved(
             getattr(driving, name),
             driving.points[:, wrist],
@@ -35,8 +35,8 @@ def follow_body(driving: PoseTrack, body: np.ndarray, scale: np.ndarray) -> dict
     old, old_spread = _middle_and_spread(driving.points[:, HEAD], seen)
     new, new_spread = _middle_and_spread(body[:, HEAD, :2], seen)
     head_scale = np.where(old_spread > 0, new_spread / np.where(old_spread > 0, old_spread, 1.0), scale)
-    parts["face"] = _moved(driving.face, old, new, head_scale, seen.any(axis=1))
-    return parts
+    groups["face"] = _moved(driving.face, old, new, head_scale, seen.any(axis=1))
+    return groups
 
 
 def forearm_scale(driving: PoseTrack, body: np.ndarray, elbow: int, wrist: int, scale: np.ndarray) -> np.ndarray:
@@ -51,13 +51,13 @@ def forearm_scale(driving: PoseTrack, body: np.ndarray, elbow: int, wrist: int, 
     return np.where(usable, np.minimum(ratio, LARGEST_HAND * np.median(ratio[usable])), scale)
 
 
-def _moved(part: np.ndarray, old: np.ndarray, new: np.ndarray, scale: np.ndarray, kept: np.ndarray) -> np.ndarray:
-    """`part` [frames, n, 3] scaled around `old` and carried to `new` [frames, 2]; zeros where it is missing or not
+def _moved(group: np.ndarray, old: np.ndarray, new: np.ndarray, scale: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """`group` [frames, n, 3] scaled around `old` and carried to `new` [frames, 2]; zeros where it is missing or not
     `kept` [frames].
     """
-    points = new[:, None] + (part[..., :2] - old[:, None]) * scale[:, None, None]
-    seen = (part[..., 2:] > 0) & kept[:, None, None]
-    return np.where(seen, np.concatenate([points, part[..., 2:]], axis=-1), 0.0)
+    points = new[:, None] + (group[..., :2] - old[:, None]) * scale[:, None, None]
+    seen = (group[..., 2:] > 0) & kept[:, None, None]
+    return np.where(seen, np.concatenate([points, group[..., 2:]], axis=-1), 0.0)
 
 
 def _middle_and_spread(points: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -6,7 +6,7 @@ Only whole poses are filled in. A joint that is missing while the person is ther
 import numpy as np
 
 from .choices import GAPS, check_choice
-from .skeleton import PARTS, PoseTrack
+from .skeleton import GROUPS, PoseTrack
 
 
 def fill_gaps(track: PoseTrack, way: str = "interpolate") -> PoseTrack:
@@ -29,14 +29,14 @@ def fill_gaps(track: PoseTrack, way: str = "interpolate") -> PoseTrack:
     if way == "hold":
         after = before
     share = np.where(after > before, (gaps - before) / np.maximum(after - before, 1), 0.0)[:, None, None]
-    parts = {}
-    for name in PARTS:
+    groups = {}
+    for name in GROUPS:
         array = getattr(track, name).copy()
         a, b = array[before], array[after]
         both = (a[..., 2:] > 0) & (b[..., 2:] > 0)
         array[gaps] = np.where(both, a * (1 - share) + b * share, 0.0)
-        parts[name] = array
-    return track.with_parts(**parts, filled=[int(t) for t in gaps])
+        groups[name] = array
+    return track.replaced(**groups, filled=[int(t) for t in gaps])
 
 
 def describe_gaps(track: PoseTrack, way: str) -> str | None:

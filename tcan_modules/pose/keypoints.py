@@ -9,7 +9,7 @@ joint; its reader takes any confidence below 1.0 for missing, so that is what we
 
 import numpy as np
 
-from .skeleton import HAND_POINTS, JOINTS, PARTS, Person, PoseFrame
+from .skeleton import GROUPS, HAND_POINTS, JOINTS, Person, PoseFrame
 
 KEYS = {
     "body": "pose_keypoints_2d",
@@ -49,7 +49,7 @@ def write_pose_keypoint(frames: list[PoseFrame]) -> list[dict]:
     """Writes frames as a POSE_KEYPOINT list in pixels: plain Python numbers, ready for `json.dump`."""
     return [
         {
-            "people": [{KEYS[part]: _flat(getattr(person, part)) for part in WRITTEN} for person in frame.people],
+            "people": [{KEYS[group]: _flat(getattr(person, group)) for group in WRITTEN} for person in frame.people],
             "canvas_height": int(frame.height),
             "canvas_width": int(frame.width),
         }
@@ -96,7 +96,7 @@ def _read_person(person, t: int) -> Person | None:
     if KEYS["body"] not in person:
         raise ValueError(f"A person of frame {t} has no '{KEYS['body']}', so this is not POSE_KEYPOINT data.")
     body = _points(person[KEYS["body"]], KEYS["body"], t)
-    hands_and_face = [_points(person.get(KEYS[part]), KEYS[part], t) for part in PARTS[1:]]
+    hands_and_face = [_points(person.get(KEYS[group]), KEYS[group], t) for group in GROUPS[1:]]
     if body is None:
         body = np.zeros((len(JOINTS), 3))
     if len(body) != len(JOINTS):
@@ -104,9 +104,9 @@ def _read_person(person, t: int) -> Person | None:
             f"A person of frame {t} has {len(body)} body key points{_known_layout(len(body))}, but the OpenPose"
             f" layout of {len(JOINTS)} is needed: use DWPose or OpenPose, or a node that converts to it."
         )
-    for part, points in zip(PARTS[1:3], hands_and_face):
+    for group, points in zip(GROUPS[1:3], hands_and_face):
         if points is not None and len(points) != HAND_POINTS:
-            raise ValueError(f"A hand of frame {t} has {len(points)} key points in '{KEYS[part]}' instead of {HAND_POINTS}.")
+            raise ValueError(f"A hand of frame {t} has {len(points)} key points in '{KEYS[group]}' instead of {HAND_POINTS}.")
     return Person(body, *hands_and_face)
 
 
@@ -142,7 +142,7 @@ def _from_fractions(person: Person, frame: PoseFrame) -> Person:
         gone = (points[:, 2:] == 0) | (marked & (points[:, :2] < 0).any(axis=1, keepdims=True))
         return np.where(gone, 0.0, np.round(points * (frame.width, frame.height, 1), 3))
 
-    return Person(*(pixels(getattr(person, part), marked=part != "body") for part in PARTS))
+    return Person(*(pixels(getattr(person, group), marked=group != "body") for group in GROUPS))
 
 
 def _flat(points: np.ndarray | None) -> list[float] | None:

@@ -26,7 +26,7 @@ def choose_person(frames: list[PoseFrame], choice: str = "largest", index: int =
     people). Raises ValueError when nobody is in any frame, or never `index` + 1 people.
     """
     check_choice("choice of person", choice, PEOPLE)
-    frames = [_without_ghosts(frame) for frame in common_canvas(frames)]
+    frames = [_without_unseen(frame) for frame in common_canvas(frames)]
     most = max(len(frame.people) for frame in frames)
     if most == 0:
         raise ValueError("Nobody was found in any frame: check the picture or video, or try another detector.")
@@ -45,11 +45,11 @@ def choose_person(frames: list[PoseFrame], choice: str = "largest", index: int =
     else:
         chosen = index
     if most == 1:
-        row = [frame.people[0] if frame.people else None for frame in frames]
+        poses = [frame.people[0] if frame.people else None for frame in frames]
     else:
         # Before the frame of the choice the video is followed backwards.
-        row = follow(frames[start::-1], chosen)[:0:-1] + follow(frames[start:], chosen)
-    return track_of(row, frames[0].width, frames[0].height)
+        poses = follow(frames[start::-1], chosen)[:0:-1] + follow(frames[start:], chosen)
+    return track_of(poses, frames[0].width, frames[0].height)
 
 
 def follow(frames: list[PoseFrame], chosen: int) -> list[Person | None]:
@@ -58,10 +58,10 @@ def follow(frames: list[PoseFrame], chosen: int) -> list[Person | None]:
     """
     last = list(frames[0].people)
     away = [0] * len(last)
-    row = [last[chosen]]
+    poses = [last[chosen]]
     for frame in frames[1:]:
         found = dict(_match(last, away, frame.people))
-        row.append(frame.people[found[chosen]] if chosen in found else None)
+        poses.append(frame.people[found[chosen]] if chosen in found else None)
         for known in range(len(last)):
             if known in found:
                 last[known], away[known] = frame.people[found[known]], 0
@@ -70,7 +70,7 @@ def follow(frames: list[PoseFrame], chosen: int) -> list[Person | None]:
         for new in set(range(len(frame.people))) - set(found.values()):
             last.append(frame.people[new])
             away.append(0)
-    return row
+    return poses
 
 
 def _match(known: list[Person], away: list[int], found: list[Person]) -> list[tuple[int, int]]:
@@ -80,8 +80,8 @@ def _match(known: list[Person], away: list[int], found: list[Person]) -> list[tu
     reach = REACH * (1 + REACH_GROWTH * np.array(away, dtype=float))[:, None]
     distance = np.array([[_distance(a, b) for b in found] for a in known])
     # Beyond the reach everything costs the same: an impossible pair never pushes a possible one aside.
-    rows, columns = linear_sum_assignment(np.where(distance > reach, 1e6, distance))
-    return [(int(r), int(c)) for r, c in zip(rows, columns) if distance[r, c] <= reach[r, 0]]
+    knowns, founds = linear_sum_assignment(np.where(distance > reach, 1e6, distance))
+    return [(int(r), int(c)) for r, c in zip(knowns, founds) if distance[r, c] <= reach[r, 0]]
 
 
 def _distance(a: Person, b: Person) -> float:
@@ -104,6 +104,6 @@ def _area(person: Person) -> float:
     return float((right - left) * (bottom - top))
 
 
-def _without_ghosts(frame: PoseFrame) -> PoseFrame:
+def _without_unseen(frame: PoseFrame) -> PoseFrame:
     """The frame without people of whom no joint was seen."""
     return PoseFrame([person for person in frame.people if person.seen.any()], frame.width, frame.height)

@@ -66,7 +66,7 @@ def retarget(character: PoseTrack, driving: PoseTrack, mode: str = "relative", f
     start = character.points[0, NECK] + neck_travel(neck, scale, character, driving, mode, fit)
     new = hang_bones(points, seen, start, vectors, linked, new_lengths, scale)
     body = np.concatenate([np.where(driving.seen[..., None], new, 0.0), driving.seen[..., None].astype(float)], axis=-1)
-    return driving.with_parts(body=body, **follow_body(driving, body, scale), width=character.width, height=character.height)
+    return driving.replaced(body=body, **follow_body(driving, body, scale), width=character.width, height=character.height)
 
 
 def character_lengths(character: PoseTrack) -> np.ndarray:

@@ -103,8 +103,8 @@ MIRRORED = (
     (R_EAR, L_EAR),
 )
 
-PARTS = ("body", "left_hand", "right_hand", "face")
-PART_POINTS = {"body": len(JOINTS), "left_hand": HAND_POINTS, "right_hand": HAND_POINTS, "face": FACE_POINTS}
+GROUPS = ("body", "left_hand", "right_hand", "face")
+GROUP_POINTS = {"body": len(JOINTS), "left_hand": HAND_POINTS, "right_hand": HAND_POINTS, "face": FACE_POINTS}
 
 
 @dataclass(frozen=True)
@@ -131,13 +131,13 @@ class Person:
     def moved(self, scale, offset=(0.0, 0.0)) -> "Person":
         """The same person with every coordinate times `scale` plus `offset`, both numbers or (x, y) in pixels."""
 
-        def move(part):
-            if part is None:
+        def move(group):
+            if group is None:
                 return None
-            points = part[:, :2] * scale + np.asarray(offset, dtype=float)
-            return np.where(part[:, 2:] > 0, np.concatenate([points, part[:, 2:]], axis=1), 0.0)
+            points = group[:, :2] * scale + np.asarray(offset, dtype=float)
+            return np.where(group[:, 2:] > 0, np.concatenate([points, group[:, 2:]], axis=1), 0.0)
 
-        return Person(*(move(getattr(self, part)) for part in PARTS))
+        return Person(*(move(getattr(self, group)) for group in GROUPS))
 
 
 @dataclass(frozen=True)
@@ -184,20 +184,20 @@ class PoseTrack:
         """The frames in which the person has any joint, bool [frames]."""
         return self.seen.any(axis=1)
 
-    def with_parts(self, **parts) -> "PoseTrack":
-        """A copy with other arrays for the named parts or fields."""
-        return replace(self, **parts)
+    def replaced(self, **changes) -> "PoseTrack":
+        """A copy with other arrays for the named groups or fields."""
+        return replace(self, **changes)
 
     def frames(self) -> list[PoseFrame]:
         """The track as frames of at most one person; a hand or face without any point becomes None."""
 
-        def part(name, t):
+        def group(name, t):
             array = getattr(self, name)[t]
             return array if (array[:, 2] > 0).any() else None
 
         return [
             PoseFrame(
-                [Person(self.body[t], *(part(name, t) for name in PARTS[1:]))] if self.present[t] else [],
+                [Person(self.body[t], *(group(name, t) for name in GROUPS[1:]))] if self.present[t] else [],
                 self.width,
                 self.height,
             )
@@ -209,12 +209,12 @@ def track_of(people: list[Person | None], width: int, height: int) -> PoseTrack:
     """Stacks one person per frame (None: absent) into a `PoseTrack` of a `width` x `height` canvas."""
 
     def stack(name):
-        rows = [getattr(person, name) if person is not None else None for person in people]
-        points = max((len(row) for row in rows if row is not None), default=PART_POINTS[name])
-        out = np.zeros((len(rows), points, 3))
-        for t, row in enumerate(rows):
-            if row is not None:
-                out[t, : len(row)] = row
+        arrays = [getattr(person, name) if person is not None else None for person in people]
+        points = max((len(array) for array in arrays if array is not None), default=GROUP_POINTS[name])
+        out = np.zeros((len(arrays), points, 3))
+        for t, array in enumerate(arrays):
+            if array is not None:
+                out[t, : len(array)] = array
         return out
 
-    return PoseTrack(*(stack(name) for name in PARTS), width=width, height=height)
+    return PoseTrack(*(stack(name) for name in GROUPS), width=width, height=height)

@@ -8,7 +8,7 @@ from scipy.signal import savgol_filter
 
 from .choices import SMOOTHINGS, check_choice
 from .retarget import person_size
-from .skeleton import PARTS, PoseTrack
+from .skeleton import GROUPS, PoseTrack
 
 # One-Euro: the cutoff falls from the first to the second (in cycles per frame) as the strength goes from 0 to 1.
 CUTOFFS = (0.5, 0.02)
@@ -30,17 +30,17 @@ def smooth(track: PoseTrack, method: str = "off", strength: float = 0.5) -> Pose
         return track
     sizes = person_size(track.points, track.seen)
     size = float(np.median(sizes[sizes > 0])) if (sizes > 0).any() else 1.0
-    parts = {}
-    for name in PARTS:
+    groups = {}
+    for name in GROUPS:
         array = getattr(track, name).copy()
         for point in range(array.shape[1]):
-            for stretch in _stretches(array[:, point, 2] > 0):
-                path = array[stretch, point, :2]
-                array[stretch, point, :2] = (
+            for run in _runs(array[:, point, 2] > 0):
+                path = array[run, point, :2]
+                array[run, point, :2] = (
                     one_euro(path / size, strength) * size if method == "one_euro" else savitzky_golay(path, strength)
                 )
-        parts[name] = array
-    return track.with_parts(**parts)
+        groups[name] = array
+    return track.replaced(**groups)
 
 
 def one_euro(path: np.ndarray, strength: float) -> np.ndarray:
@@ -67,7 +67,7 @@ def _share(cutoff: float) -> float:
     return turn / (turn + 1)
 
 
-def _stretches(seen: np.ndarray) -> list[slice]:
+def _runs(seen: np.ndarray) -> list[slice]:
     """The runs of frames in which a point was seen."""
     edges = np.flatnonzero(np.diff(np.concatenate([[0], seen.astype(np.int8), [0]])))
     return [slice(start, stop) for start, stop in zip(edges[::2], edges[1::2])]

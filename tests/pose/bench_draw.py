@@ -33,14 +33,14 @@ def controlnet_aux_pictures(frames: list[PoseFrame], hands: bool) -> np.ndarray:
         from controlnet_aux.open_pose import PoseResult, draw_poses
         from controlnet_aux.open_pose.body import BodyResult, Keypoint
 
-    def keypoints(part, frame):
-        return [Keypoint(x / frame.width, y / frame.height) if seen else None for x, y, seen in part]
+    def keypoints(group, frame):
+        return [Keypoint(x / frame.width, y / frame.height) if seen else None for x, y, seen in group]
 
     def draw(frame):
         poses = [
             PoseResult(
                 BodyResult(keypoints(person.body, frame), 1.0, 18),
-                *(keypoints(part, frame) if hands else None for part in (person.left_hand, person.right_hand)),
+                *(keypoints(group, frame) if hands else None for group in (person.left_hand, person.right_hand)),
                 None,
             )
             for person in frame.people

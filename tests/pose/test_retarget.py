@@ -41,12 +41,12 @@ def tracks(draw, frames: int = 1, neck: bool = False) -> PoseTrack:
 
 def shifted(driving: PoseTrack, x: float, y: float) -> PoseTrack:
     moved = np.where(driving.body[..., 2:] > 0, driving.body + np.array([x, y, 0]), 0)
-    return driving.with_parts(body=moved)
+    return driving.replaced(body=moved)
 
 
 def scaled(driving: PoseTrack, factor: int, canvas: bool) -> PoseTrack:
     by = factor if canvas else 1
-    return driving.with_parts(body=driving.body * (factor, factor, 1), width=driving.width * by, height=driving.height * by)
+    return driving.replaced(body=driving.body * (factor, factor, 1), width=driving.width * by, height=driving.height * by)
 
 
 def shape(result: PoseTrack) -> np.ndarray:

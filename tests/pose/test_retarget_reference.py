@@ -7,7 +7,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from tcan_modules.pose import RetargetOptions, retarget_frames, write_pose_keypoint
-from tcan_modules.pose.crop import kept_rows, kept_share
+from tcan_modules.pose.crop import kept_height, kept_share
 from tcan_modules.pose.keypoints import read_pose_keypoint
 from tcan_modules.pose.retarget import retarget
 from tcan_modules.pose.skeleton import Person, PoseTrack, track_of
@@ -21,7 +21,7 @@ def reference_track(case: int, who: str) -> PoseTrack:
     height, width = REFERENCE[f"{case}.{who}.size_hw"].astype(int)
     points = REFERENCE[f"{case}.{who}.keypoints"].reshape(-1, 18, 2) * (width, height)
     seen = REFERENCE[f"{case}.{who}.valid"].reshape(-1, 18, 1)
-    return track_of([Person(row) for row in np.concatenate([points, seen], axis=-1) * seen], int(width), int(height))
+    return track_of([Person(body) for body in np.concatenate([points, seen], axis=-1) * seen], int(width), int(height))
 
 
 def errors(case: int, mode: str, points: np.ndarray) -> np.ndarray:
@@ -55,7 +55,7 @@ def test_the_tolerance_tells_the_modes_apart(case: int) -> None:
 @pytest.mark.parametrize("case", CASES)
 def test_crop_height(case: int) -> None:
     character = reference_track(case, "character")
-    assert kept_rows(kept_share(character), character.height) == int(REFERENCE[f"{case}.crop_height"][0])
+    assert kept_height(kept_share(character), character.height) == int(REFERENCE[f"{case}.crop_height"][0])
 
 
 def test_nothing_is_cut_to_whole_pixels() -> None:

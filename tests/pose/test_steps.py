@@ -179,7 +179,7 @@ def test_smoothing_neither_makes_nor_removes_points(method: str) -> None:
 def test_smoothing_is_off_by_default_and_does_not_depend_on_size() -> None:
     film = track(trembling())
     assert smooth(film) is film
-    double = film.with_parts(body=film.body * (2, 2, 1))
+    double = film.replaced(body=film.body * (2, 2, 1))
     np.testing.assert_allclose(smooth(double, "one_euro").points, 2 * smooth(film, "one_euro").points, rtol=1e-9)
 
 

@@ -73,4 +73,4 @@ def openpose_person(points: np.ndarray, scores: np.ndarray) -> Person:
     if body[R_SHOULDER, 2] and body[L_SHOULDER, 2]:
         body[NECK] = (body[R_SHOULDER] + body[L_SHOULDER]) / 2
     face = np.concatenate([whole[FACE], body[[R_EYE, L_EYE]]])
-    return Person(body, *(part if part[:, 2].any() else None for part in (whole[LEFT_HAND], whole[RIGHT_HAND], face)))
+    return Person(body, *(group if group[:, 2].any() else None for group in (whole[LEFT_HAND], whole[RIGHT_HAND], face)))

@@ -33,8 +33,8 @@ class OpenPoseDetector:
         height, width = image.shape[:2]
         people = []
         for pose in self.model.detect_poses(image, include_hand=self.hands):
-            body = _part(pose.body.keypoints, width, height)
-            person = Person(body, *(_part(hand, width, height, marked=True) for hand in (pose.left_hand, pose.right_hand)))
+            body = _keypoints(pose.body.keypoints, width, height)
+            person = Person(body, *(_keypoints(hand, width, height, marked=True) for hand in (pose.left_hand, pose.right_hand)))
             if person.seen.any():
                 people.append(person)
         return people
@@ -43,7 +43,7 @@ class OpenPoseDetector:
         self.model = None
 
 
-def _part(keypoints, width: int, height: int, marked: bool = False) -> np.ndarray | None:
+def _keypoints(keypoints, width: int, height: int, marked: bool = False) -> np.ndarray | None:
     """controlnet_aux's key points (0..1, None where missing; a hand's missing points are `marked` by a negative
     coordinate) in pixels.
     """
