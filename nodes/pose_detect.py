@@ -1,4 +1,4 @@
-"""Pose Detect."""
+"""The node Pose Detect."""
 
 from comfy_api.latest import io
 
@@ -8,6 +8,8 @@ from .sockets import CATEGORY
 
 
 class TCANPoseDetect(io.ComfyNode):
+    """Find people in pictures and draw their skeletons."""
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

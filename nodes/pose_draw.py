@@ -1,4 +1,4 @@
-"""Pose Draw."""
+"""The node Pose Draw."""
 
 from comfy_api.latest import io
 
@@ -7,6 +7,8 @@ from .sockets import CATEGORY
 
 
 class TCANPoseDraw(io.ComfyNode):
+    """Draw skeletons."""
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

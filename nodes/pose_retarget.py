@@ -1,4 +1,4 @@
-"""Pose Retarget."""
+"""The node Pose Retarget."""
 
 from comfy_api.latest import io
 
@@ -9,6 +9,8 @@ from .sockets import CATEGORY
 
 
 class TCANPoseRetarget(io.ComfyNode):
+    """Retarget the poses of a driving video to a character."""
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -138,7 +140,7 @@ class TCANPoseRetarget(io.ComfyNode):
 
 
 def _person_inputs(name: str, where: str) -> list:
-    """The inputs that choose one of several people in `where`."""
+    """The inputs that choose one of several people in ``where``."""
     return [
         io.Combo.Input(
             f"{name}_person",

@@ -1,6 +1,7 @@
-"""Hands and face of a retargeted pose: hands follow their wrists in the forearm's scale, the face follows the head.
+"""Move the hands and face of a retargeted pose with its body.
 
-The authors leave both where the driver has them and do not draw them (their utils.py, `get_retargeted`).
+Hands follow their wrists at the forearm's scale, the face follows the head. The authors leave both where the driver has them and
+do not draw them (their utils.py, ``get_retargeted``).
 """
 
 import numpy as np
@@ -15,10 +16,17 @@ LARGEST_HAND = 2.0
 
 
 def follow_body(driving: PoseTrack, body: np.ndarray, scale: np.ndarray) -> dict[str, np.ndarray]:
-    """`left_hand`, `right_hand` [frames, 21, 3] and `face` [frames, n, 3] moved to the new `body` [frames, 18, 3].
+    """Move hands and face from the driver's body to the retargeted one.
 
-    `scale` is the whole body's [frames], for hands whose forearm is unseen. A hand without its wrist, or a face without
-    any point of the head, is left out.
+    A hand without its wrist is left out, and so is a face if no point of the head is seen.
+
+    Args:
+        driving: the driver's poses.
+        body: the retargeted body ``[frames, 18, 3]``.
+        scale: scale of the whole body ``[frames]``, for hands whose forearm is unseen.
+
+    Returns:
+        ``left_hand`` and ``right_hand`` ``[frames, 21, 3]``, ``face`` ``[frames, n, 3]``.
     """
     groups = {
         name: _moved(
@@ -40,7 +48,18 @@ def follow_body(driving: PoseTrack, body: np.ndarray, scale: np.ndarray) -> dict
 
 
 def forearm_scale(driving: PoseTrack, body: np.ndarray, elbow: int, wrist: int, scale: np.ndarray) -> np.ndarray:
-    """New over old length of a forearm [frames], the body's scale where it is unseen."""
+    """New length of a forearm over its old one.
+
+    Args:
+        driving: the driver's poses.
+        body: the retargeted body ``[frames, 18, 3]``.
+        elbow: index of the joint.
+        wrist: index of the joint.
+        scale: scale of the whole body ``[frames]``, taken in frames in which the forearm is unseen.
+
+    Returns:
+        ``[frames]``, at most ``LARGEST_HAND`` times the median.
+    """
     seen = driving.seen[:, elbow] & driving.seen[:, wrist]
     old = np.where(seen, np.linalg.norm(driving.points[:, wrist] - driving.points[:, elbow], axis=-1), 0.0)
     new = np.linalg.norm(body[:, wrist, :2] - body[:, elbow, :2], axis=-1)
@@ -52,8 +71,17 @@ def forearm_scale(driving: PoseTrack, body: np.ndarray, elbow: int, wrist: int, 
 
 
 def _moved(group: np.ndarray, old: np.ndarray, new: np.ndarray, scale: np.ndarray, kept: np.ndarray) -> np.ndarray:
-    """`group` [frames, n, 3] scaled around `old` and carried to `new` [frames, 2]; zeros where it is missing or not
-    `kept` [frames].
+    """Scale keypoints around ``old`` and move them to ``new``.
+
+    Args:
+        group: ``[frames, n, 3]``.
+        old: ``[frames, 2]``.
+        new: ``[frames, 2]``.
+        scale: ``[frames]``.
+        kept: bool ``[frames]``; the other frames become zero.
+
+    Returns:
+        ``[frames, n, 3]``, zeros for missing points.
     """
     points = new[:, None] + (group[..., :2] - old[:, None]) * scale[:, None, None]
     seen = (group[..., 2:] > 0) & kept[:, None, None]
@@ -61,7 +89,15 @@ def _moved(group: np.ndarray, old: np.ndarray, new: np.ndarray, scale: np.ndarra
 
 
 def _middle_and_spread(points: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean of the seen points [frames, 2] and their mean distance from it [frames]; zeros where none is seen."""
+    """Mean of the seen points and their mean distance from it; zeros if none is seen.
+
+    Args:
+        points: ``[frames, n, 2]``.
+        seen: bool ``[frames, n]``.
+
+    Returns:
+        The mean ``[frames, 2]`` and the distance ``[frames]``.
+    """
     count = np.maximum(seen.sum(axis=1), 1)
     middle = np.where(seen[..., None], points, 0.0).sum(axis=1) / count[:, None]
     distance = np.linalg.norm(points - middle[:, None], axis=-1)

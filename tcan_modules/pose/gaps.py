@@ -1,6 +1,6 @@
-"""Frames in which the person was not found: held or interpolated from their neighbours.
+"""Fill frames in which the person was not found, from their neighbours.
 
-Only whole poses are filled in. A joint that is missing while the person is there stays missing.
+Only whole poses are filled in. A joint that is missing while the person is visible stays missing.
 """
 
 import numpy as np
@@ -10,11 +10,17 @@ from .skeleton import GROUPS, PoseTrack
 
 
 def fill_gaps(track: PoseTrack, way: str = "interpolate") -> PoseTrack:
-    """Fills the frames without the person and notes them in `filled`.
+    """Fill the frames without the person and list them in ``filled``.
 
-    `interpolate` moves each point straight from the last frame with the person to the next one; a point that only one
-    of the two shows is left out. `hold` repeats the last pose. Before the first and after the last pose both repeat it.
-    Raises ValueError when nobody is there at all.
+    Before the first pose and after the last one, both ways repeat it.
+
+    Args:
+        track: the person.
+        way: ``interpolate`` moves each point straight from the last frame with the person to the next one, and leaves out a point that
+            only one of the two shows; ``hold`` repeats the last pose.
+
+    Raises:
+        ValueError: the person is in no frame, or the way is unknown.
     """
     check_choice("way to fill gaps", way, GAPS)
     known = np.flatnonzero(track.present)
@@ -40,7 +46,7 @@ def fill_gaps(track: PoseTrack, way: str = "interpolate") -> PoseTrack:
 
 
 def describe_gaps(track: PoseTrack, way: str) -> str | None:
-    """One sentence on the filled frames, or None when there are none."""
+    """One sentence on the filled frames, or None if there are none."""
     if not track.filled:
         return None
     shown = ", ".join(str(t) for t in track.filled[:12]) + (", …" if len(track.filled) > 12 else "")

@@ -1,10 +1,10 @@
-"""POSE_KEYPOINT, the OpenPose JSON list that comfyui_controlnet_aux's nodes pass between them, read and written.
+"""Read and write POSE_KEYPOINT, the OpenPose JSON list of comfyui_controlnet_aux's nodes.
 
-One dict per frame: `people`, each with flat lists of x, y, confidence triples (`pose_keypoints_2d` of 18, hands of 21,
-face of 70; None where not detected), and `canvas_height`, `canvas_width`. Its DWPreprocessor writes pixels of the
-original picture, its OpenposePreprocessor numbers in 0..1, and both write confidence 1.0 or (0, 0, 0) for a missing
-joint; its reader takes any confidence below 1.0 for missing, so that is what we write.
-(src/custom_controlnet_aux/dwpose/__init__.py and open_pose/__init__.py, `encode_poses_as_dict`)
+One dict per frame: ``people``, each with flat lists of x, y, confidence triples (``pose_keypoints_2d`` of 18, hands of 21, face of
+70; None if not detected), and ``canvas_height``, ``canvas_width``. Its DWPreprocessor writes pixels of the original picture, its
+OpenposePreprocessor fractions in 0..1. Both write confidence 1.0, or (0, 0, 0) for a missing joint. Its reader takes any confidence
+below 1.0 for missing, so we write the same.
+(src/custom_controlnet_aux/dwpose/__init__.py and open_pose/__init__.py, ``encode_poses_as_dict``)
 """
 
 import numpy as np
@@ -24,10 +24,15 @@ LARGEST_FRACTION = 2.0
 
 
 def read_pose_keypoint(data) -> list[PoseFrame]:
-    """Reads a POSE_KEYPOINT (a list of frames, or the dict of a single one) into frames in pixels.
+    """Read a POSE_KEYPOINT into frames in pixels.
 
-    Whether the numbers are pixels or fractions is decided once for the whole list. Raises ValueError with one sentence
-    when the data is no such list, has no canvas, or has another number of key points.
+    Whether the numbers are pixels or fractions is decided once for the whole list.
+
+    Args:
+        data: a list of frames, or the dict of a single one.
+
+    Raises:
+        ValueError: the data is no such list, has no canvas, or has another number of keypoints.
     """
     frames = [data] if isinstance(data, dict) else data
     if not isinstance(frames, (list, tuple)) or not all(isinstance(frame, dict) for frame in frames):
@@ -46,7 +51,10 @@ def read_pose_keypoint(data) -> list[PoseFrame]:
 
 
 def write_pose_keypoint(frames: list[PoseFrame]) -> list[dict]:
-    """Writes frames as a POSE_KEYPOINT list in pixels: plain Python numbers, ready for `json.dump`."""
+    """Write frames as a POSE_KEYPOINT list in pixels.
+
+    Holds plain Python numbers, ready for ``json.dump``.
+    """
     return [
         {
             "people": [{KEYS[group]: _flat(getattr(person, group)) for group in WRITTEN} for person in frame.people],
@@ -58,8 +66,9 @@ def write_pose_keypoint(frames: list[PoseFrame]) -> list[dict]:
 
 
 def common_canvas(frames: list[PoseFrame]) -> list[PoseFrame]:
-    """The frames with all key points scaled onto the canvas of the first one (videos have one size; edited lists may
-    not).
+    """Scale all frames to the canvas of the first one.
+
+    The frames of a video have one size; those of an edited list may not.
     """
     width, height = frames[0].width, frames[0].height
     return [
@@ -111,7 +120,11 @@ def _read_person(person, t: int) -> Person | None:
 
 
 def _points(flat, key: str, t: int) -> np.ndarray | None:
-    """A flat list of triples as [n, 3], missing points all zero; None for an absent or empty list."""
+    """Keypoints ``[n, 3]`` of a flat list of triples, zeros for missing ones.
+
+    Returns:
+        None for an absent or empty list.
+    """
     if flat is None or len(flat) == 0:
         return None
     try:
@@ -131,9 +144,10 @@ def _are_fractions(frames: list[PoseFrame]) -> bool:
 
 
 def _from_fractions(person: Person, frame: PoseFrame) -> Person:
-    """Fractions to pixels. OpenPose marks a missing point of hands and face by a negative coordinate with confidence 1.
+    """Convert fractions of the canvas to pixels.
 
-    Rounded to thousandths of a pixel, so that whole pixels come back whole and are drawn in their place.
+    OpenPose marks a missing point of hands and face by a negative coordinate with confidence 1. The result is rounded to thousandths of
+    a pixel, so that whole pixels stay whole and are drawn at the same place.
     """
 
     def pixels(points, marked):

@@ -1,9 +1,8 @@
-"""Which person of a video, and the same one in every frame.
+"""Choose one person of a video and follow them through its frames.
 
-People are followed from frame to frame by the least total distance between their joints (the assignment problem,
-scipy), measured in the size of the person. One who is lost for some frames may return within a distance that grows with
-the time away. Where no frame shows more than one person there is nothing to tell apart, and every detection is the same
-person, also after a cut.
+People are followed from frame to frame by the least total distance between their joints (the assignment problem, solved by scipy),
+measured in sizes of the person. A person who is lost may return within a distance that grows with the time away. If no frame
+shows more than one person, every detection is the same person, also after a cut.
 """
 
 import numpy as np
@@ -20,10 +19,17 @@ REACH_GROWTH = 0.25
 
 
 def choose_person(frames: list[PoseFrame], choice: str = "largest", index: int = 0) -> PoseTrack:
-    """The chosen person through the video; frames without them are left empty.
+    """Follow the chosen person through the video; frames without them stay empty.
 
-    The choice is made in the first frame that shows anybody (for `index`, 0-based, the first that shows so many
-    people). Raises ValueError when nobody is in any frame, or never `index` + 1 people.
+    The choice is made in the first frame that shows anybody; for ``index``, in the first that shows more than ``index`` people.
+
+    Args:
+        frames: all people.
+        choice: ``largest``, ``leftmost``, or ``index``.
+        index: the person, counted from 0, for ``index``.
+
+    Raises:
+        ValueError: no frame shows a person, or none shows more than ``index`` people.
     """
     check_choice("choice of person", choice, PEOPLE)
     frames = [_without_unseen(frame) for frame in common_canvas(frames)]
@@ -53,8 +59,14 @@ def choose_person(frames: list[PoseFrame], choice: str = "largest", index: int =
 
 
 def follow(frames: list[PoseFrame], chosen: int) -> list[Person | None]:
-    """Follows everybody from the first frame on, and returns the poses of `chosen`, an index into its people; None
-    where lost.
+    """Follow everybody from the first frame on.
+
+    Args:
+        frames: all people.
+        chosen: an index into the people of the first frame.
+
+    Returns:
+        The chosen person in each frame; None where lost.
     """
     last = list(frames[0].people)
     away = [0] * len(last)
@@ -74,7 +86,15 @@ def follow(frames: list[PoseFrame], chosen: int) -> list[Person | None]:
 
 
 def _match(known: list[Person], away: list[int], found: list[Person]) -> list[tuple[int, int]]:
-    """Pairs (index in `known`, index in `found`) with the least total distance, none farther than its reach."""
+    """Pairs ``(index in known, index in found)`` with the least total distance.
+
+    A pair that is farther apart than its reach is left out.
+
+    Args:
+        known: the people followed so far, as last seen.
+        away: for how many frames each of them is lost.
+        found: the people of the next frame.
+    """
     if not known or not found:
         return []
     reach = REACH * (1 + REACH_GROWTH * np.array(away, dtype=float))[:, None]
@@ -85,7 +105,10 @@ def _match(known: list[Person], away: list[int], found: list[Person]) -> list[tu
 
 
 def _distance(a: Person, b: Person) -> float:
-    """Mean distance of the joints that both show, in sizes of the larger; without any, of the boxes' centres."""
+    """Distance of two people, in sizes of the larger one.
+
+    The mean distance of the joints that both show; if there are none, the distance of the boxes' centres.
+    """
     size = max(_size(a), _size(b), 1e-6)
     both = a.seen & b.seen
     if both.any():
@@ -105,5 +128,5 @@ def _area(person: Person) -> float:
 
 
 def _without_unseen(frame: PoseFrame) -> PoseFrame:
-    """The frame without people of whom no joint was seen."""
+    """Leave out people without a seen joint."""
     return PoseFrame([person for person in frame.people if person.seen.any()], frame.width, frame.height)

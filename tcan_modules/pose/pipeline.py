@@ -1,5 +1,6 @@
-"""From detected frames to a driver that can be retargeted, and from there to the character's frames: the steps in their
-order.
+"""The steps of retargeting in their order.
+
+Choose a person, fill gaps, smooth, retarget, crop.
 """
 
 from dataclasses import dataclass
@@ -14,7 +15,10 @@ from .smoothing import smooth
 
 @dataclass(frozen=True)
 class RetargetOptions:
-    """How poses are refitted; the defaults are the authors' procedure for the largest person."""
+    """How poses are retargeted.
+
+    The defaults are the authors' procedure for the largest person.
+    """
 
     mode: str = "relative"
     fit: str = "authors"
@@ -30,8 +34,15 @@ class RetargetOptions:
 
 @dataclass(frozen=True)
 class Retargeted:
-    """The character [1 frame], the chosen driver [frames] and the refitted poses [frames]; with the crop the character
-    and the poses have the cut canvas, of which `share` of the height was kept.
+    """Retargeted poses, with the tracks they were made from.
+
+    With the crop, ``character`` and ``poses`` have the cut canvas.
+
+    Attributes:
+        character: the character, 1 frame.
+        driving: the chosen driver, with gaps filled and smoothed.
+        poses: the driver's poses with the character's body.
+        share: how much of the canvas' height the crop keeps, 0..1.
     """
 
     character: PoseTrack
@@ -43,7 +54,11 @@ class Retargeted:
 def retarget_frames(
     character: list[PoseFrame], driving: list[PoseFrame], options: RetargetOptions = RetargetOptions()
 ) -> Retargeted:
-    """Refits the driving frames to the first frame of `character`. Raises ValueError when either shows nobody."""
+    """Retarget the driving frames to the first frame of ``character``.
+
+    Raises:
+        ValueError: one of the two shows nobody, the character shows no neck, or an option is unknown.
+    """
     body = _named("character", choose_person, character[:1], options.character_person, options.character_index)
     driver = _named("driving video", choose_person, driving, options.driving_person, options.driving_index)
     driver = smooth(fill_gaps(driver, options.gaps), options.smoothing, options.smoothing_strength)
@@ -53,7 +68,7 @@ def retarget_frames(
 
 
 def _named(whose: str, step, *arguments):
-    """Calls a step and puts into its error whose poses it was about."""
+    """Call a step and name in its error whose poses are wrong."""
     try:
         return step(*arguments)
     except ValueError as error:

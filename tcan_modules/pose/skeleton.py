@@ -1,7 +1,8 @@
-"""The OpenPose body of 18 joints, and the classes that carry people through this package.
+"""The OpenPose body of 18 joints, and the classes that hold people.
 
-Coordinates are pixels of a canvas of `width` x `height`, x to the right, y down, floats. The third number of a key
-point is its confidence; 0 means that the joint was not seen, and its coordinates then mean nothing.
+Coordinates are floats, in pixels of a canvas of ``width`` x ``height``, x to the right, y down. The third number of a keypoint is its
+confidence; 0 means that it was not seen and that its coordinates have no meaning. Body, hands and face are the groups of a person's
+keypoints.
 """
 
 from dataclasses import dataclass, field, replace
@@ -109,8 +110,15 @@ GROUP_POINTS = {"body": len(JOINTS), "left_hand": HAND_POINTS, "right_hand": HAN
 
 @dataclass(frozen=True)
 class Person:
-    """One person in one frame: `body` [18, 3], hands [21, 3] and `face` [n, 3] of (x, y, confidence), or None where not
-    detected.
+    """One person in one frame.
+
+    Each group holds (x, y, confidence); None if not detected.
+
+    Attributes:
+        body: ``[18, 3]``.
+        left_hand: ``[21, 3]``.
+        right_hand: ``[21, 3]``.
+        face: ``[n, 3]``.
     """
 
     body: np.ndarray
@@ -120,16 +128,21 @@ class Person:
 
     @property
     def seen(self) -> np.ndarray:
-        """Which of the 18 joints were seen, bool [18]."""
+        """Which of the 18 joints are seen, bool ``[18]``."""
         return self.body[:, 2] > 0
 
     def box(self) -> np.ndarray:
-        """Left, top, right, bottom of the seen joints, in pixels [4]; zeros when none is seen."""
+        """Left, top, right, bottom of the seen joints in pixels ``[4]``; zeros if none is seen."""
         points = self.body[self.seen, :2]
         return np.concatenate([points.min(0), points.max(0)]) if len(points) else np.zeros(4)
 
     def moved(self, scale, offset=(0.0, 0.0)) -> "Person":
-        """The same person with every coordinate times `scale` plus `offset`, both numbers or (x, y) in pixels."""
+        """The same person with every coordinate times ``scale`` plus ``offset``.
+
+        Args:
+            scale: a number or (x, y).
+            offset: a number or (x, y), in pixels.
+        """
 
         def move(group):
             if group is None:
@@ -142,7 +155,7 @@ class Person:
 
 @dataclass(frozen=True)
 class PoseFrame:
-    """All people of one frame on a canvas of `width` x `height` pixels."""
+    """All people of one frame, on a canvas of ``width`` x ``height`` pixels."""
 
     people: list[Person]
     width: int
@@ -151,11 +164,16 @@ class PoseFrame:
 
 @dataclass(frozen=True)
 class PoseTrack:
-    """One person through a video.
+    """One person through a video, on a canvas of ``width`` x ``height`` pixels.
 
-    `body` [frames, 18, 3], `left_hand` and `right_hand` [frames, 21, 3], `face` [frames, n, 3] of (x, y, confidence),
-    zeros where nothing was seen. `filled` lists the frames in which nobody was detected and the pose was made from the
-    neighbours.
+    Each group holds (x, y, confidence), zeros for unseen keypoints.
+
+    Attributes:
+        body: ``[frames, 18, 3]``.
+        left_hand: ``[frames, 21, 3]``.
+        right_hand: ``[frames, 21, 3]``.
+        face: ``[frames, n, 3]``.
+        filled: the frames in which the person was not found and the pose comes from the neighbours.
     """
 
     body: np.ndarray
@@ -171,25 +189,25 @@ class PoseTrack:
 
     @property
     def points(self) -> np.ndarray:
-        """Joint positions [frames, 18, 2] in pixels."""
+        """Joint positions in pixels ``[frames, 18, 2]``."""
         return self.body[..., :2]
 
     @property
     def seen(self) -> np.ndarray:
-        """Which joints were seen, bool [frames, 18]."""
+        """Which joints are seen, bool ``[frames, 18]``."""
         return self.body[..., 2] > 0
 
     @property
     def present(self) -> np.ndarray:
-        """The frames in which the person has any joint, bool [frames]."""
+        """Which frames show any joint of the person, bool ``[frames]``."""
         return self.seen.any(axis=1)
 
     def replaced(self, **changes) -> "PoseTrack":
-        """A copy with other arrays for the named groups or fields."""
+        """A copy with other values for the named attributes."""
         return replace(self, **changes)
 
     def frames(self) -> list[PoseFrame]:
-        """The track as frames of at most one person; a hand or face without any point becomes None."""
+        """The track as frames of at most one person; a hand or face without a seen point is None."""
 
         def group(name, t):
             array = getattr(self, name)[t]
@@ -206,7 +224,13 @@ class PoseTrack:
 
 
 def track_of(people: list[Person | None], width: int, height: int) -> PoseTrack:
-    """Stacks one person per frame (None: absent) into a `PoseTrack` of a `width` x `height` canvas."""
+    """Stack one person per frame into a track.
+
+    Args:
+        people: None for a frame without the person.
+        width: width of the canvas in pixels.
+        height: height of the canvas in pixels.
+    """
 
     def stack(name):
         arrays = [getattr(person, name) if person is not None else None for person in people]

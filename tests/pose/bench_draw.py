@@ -1,5 +1,6 @@
-"""How long 1,000 frames take, beside a loop over controlnet_aux's draw_poses in the same run: python -m
-tests.pose.bench_draw
+"""Time 1,000 frames, next to a loop over controlnet_aux's ``draw_poses`` in the same run.
+
+python dev.py python -m tests.pose.bench_draw
 """
 
 import time
@@ -27,7 +28,7 @@ def dancing(frames: int) -> list[PoseFrame]:
 
 
 def controlnet_aux_pictures(frames: list[PoseFrame], hands: bool) -> np.ndarray:
-    """The frames as controlnet_aux draws them: uint8 [frames, height, width, 3]."""
+    """Draw the frames with controlnet_aux: uint8 ``[frames, height, width, 3]``."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from controlnet_aux.open_pose import PoseResult, draw_poses

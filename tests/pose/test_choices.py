@@ -1,4 +1,4 @@
-"""The choices of the nodes' widgets are those of the engine, and reading them loads nothing."""
+"""The nodes' widgets offer the engine's choices, and reading these loads nothing."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""Detectors: on real pictures where a model is at hand (MediaPipe), on tiny models with known answers elsewhere."""
+"""Detectors: MediaPipe on photographs, the others on tiny models with known answers."""
 
 import subprocess
 import sys
@@ -33,7 +33,7 @@ RED[..., 0] = 1.0
 
 
 def test_nothing_heavy_is_imported_with_the_package() -> None:
-    """Also not a network connection: nothing is loaded before a detector is made."""
+    """Needs no network either: nothing is loaded before a detector is made."""
     code = f"import sys; from tcan_modules.pose import *; print([m for m in {HEAVY} if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
 
@@ -51,7 +51,7 @@ def test_mediapipe_finds_the_person_of_a_photograph(name: str, truth: dict) -> N
 
 
 def test_mediapipe_leaves_out_what_is_not_in_the_picture() -> None:
-    """It guesses the astronaut's legs, which lie below the picture's edge."""
+    """It guesses the astronaut's legs, which are below the picture's edge."""
     pytest.importorskip("mediapipe")
     (frame,) = detect(as_image(data.astronaut()), "mediapipe", 512, [])
     assert not frame.people[0].seen[[9, 10, 12, 13]].any()
@@ -87,7 +87,10 @@ def test_mediapipes_landmarks_become_openposes_joints() -> None:
 
 @pytest.fixture
 def dwpose_folder(tmp_path):
-    """The two files of DWPose: one person in the left half and a chair in the right half of a square picture."""
+    """DWPose's two files: a person in the left half and a chair in the right half.
+
+    The picture is square.
+    """
     pytest.importorskip("onnx")
     pytest.importorskip("rtmlib")
     points = np.stack([np.linspace(0.2, 0.8, 133), np.linspace(0.1, 0.9, 133)], axis=-1)
@@ -99,7 +102,10 @@ def dwpose_folder(tmp_path):
 
 
 def test_dwpose_from_local_files(dwpose_folder) -> None:
-    """Boxes, channel order, places, the neck, missing points: 640 px of the network are 512 of the picture."""
+    """Boxes, channel order, places, the neck, missing points.
+
+    640 pixels of the network are 512 of the picture.
+    """
     folder, points = dwpose_folder
     frames = detect(torch.cat([RED, torch.zeros_like(RED)]), "dwpose", 512, [folder.parent], hands=True)
     assert [len(frame.people) for frame in frames] == [1, 0]
@@ -127,7 +133,7 @@ def test_dwposes_neck_needs_both_shoulders() -> None:
 
 
 def test_openpose_from_a_local_folder(tmp_path) -> None:
-    """controlnet_aux's networks with random weights: loaded without a download, run, and read."""
+    """controlnet_aux's networks with random weights are loaded without a download and run."""
     pytest.importorskip("timm")
     library = pytest.importorskip("controlnet_aux.open_pose")
     networks = {
@@ -148,7 +154,7 @@ def test_openpose_from_a_local_folder(tmp_path) -> None:
 
 
 def test_openposes_answers_become_people_in_pixels() -> None:
-    """The classes are the library's; its found people are given, because its weights are not at hand."""
+    """The classes are the library's; the found people are made up, for lack of its weights."""
     library = pytest.importorskip("controlnet_aux.open_pose")
     from controlnet_aux.open_pose.body import BodyResult, Keypoint
 

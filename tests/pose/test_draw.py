@@ -1,4 +1,4 @@
-"""Drawing, beside controlnet_aux's own, and its speed."""
+"""Drawing compared with controlnet_aux's own, and its speed."""
 
 import time
 
@@ -96,7 +96,7 @@ def test_the_preview_shows_three_panels_for_some_of_the_frames() -> None:
 
 
 def test_a_thousand_frames_take_less_than_ten_seconds() -> None:
-    """In seconds of this process, so that others on the machine do not count; the clock's are printed too."""
+    """Measures this process's time, so that others do not count; prints the clock's too."""
     character = track([body(60)]).frames()
     frames = dancing(1000)
     controlnet_aux_pictures(frames[:1], hands=False)  # its import

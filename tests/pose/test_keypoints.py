@@ -1,4 +1,4 @@
-"""POSE_KEYPOINT read and written; the fixtures were written by comfyui_controlnet_aux's own code."""
+"""Reading and writing POSE_KEYPOINT; comfyui_controlnet_aux's code wrote the fixtures."""
 
 import json
 
@@ -65,7 +65,10 @@ def test_drawn_saved_loaded_and_drawn_again_is_the_same_picture(name: str) -> No
 
 
 def test_whole_pixels_come_back_whole_from_fractions() -> None:
-    """OpenPose finds whole pixels; x / W * W is often a little less than x, and would be drawn one pixel off."""
+    """OpenPose finds whole pixels, but x / W * W is often a little less than x.
+
+    It would be drawn one pixel off.
+    """
     points = body()
     points[:, :2] = points[:, :2].round()
     for width in (511, 512, 910, 1000):
@@ -115,7 +118,7 @@ def test_low_confidence_counts_and_none_does_not() -> None:
 
 
 def test_openposes_mark_for_missing_hand_points() -> None:
-    """x = -1 / width with confidence 1 (open_pose/__init__.py, detect_hands)."""
+    """x = -1 / width with confidence 1 (open_pose/__init__.py, ``detect_hands``)."""
     hands = [person.left_hand for person in read_pose_keypoint(fixture("openposepreprocessor"))[0].people]
     assert [bool(point) for point in hands[0][:7, 2]] == [True] * 5 + [False, True]
 
@@ -168,7 +171,7 @@ def test_empty_people_everywhere(who: str) -> None:
 
 
 def test_people_without_any_point_are_nobody() -> None:
-    """What DWPreprocessor writes with detect_body disabled."""
+    """DWPreprocessor writes them with ``detect_body`` disabled."""
     data = broken_person(pose_keypoints_2d=[0.0] * 54)
     assert not draw_frames(read_pose_keypoint(data)).any()
     with pytest.raises(ValueError, match="Nobody was found"):

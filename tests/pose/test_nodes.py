@@ -18,7 +18,7 @@ def keypoints(bodies, width: int = 512, height: int = 512) -> list[dict]:
 
 
 def retarget(character, driving, **inputs) -> dict:
-    """A graph of the Retarget node with everything it gives."""
+    """A graph of the Retarget node with all its outputs."""
     return {
         "character": Fed(character),
         "driving": Fed(driving),
@@ -112,7 +112,7 @@ def test_picture_and_poses_are_cropped_alike(host) -> None:
 
 
 def test_options_reach_the_engine(host) -> None:
-    """Each option changes the result of a film in which it matters."""
+    """Each option changes the result of a video in which it matters."""
     film = dance(12)
     film[3] = film[4] = None
     two = [

@@ -1,4 +1,4 @@
-"""Retargeting: what must hold for any skeleton, and sensible poses where something is missing."""
+"""Retargeting: properties of any skeleton, and sensible poses for missing joints."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,10 @@ sizes = st.integers(8, 1000).map(lambda half: 2 * half)
 
 @st.composite
 def tracks(draw, frames: int = 1, neck: bool = False) -> PoseTrack:
-    """Any points (quarters of pixels, so that shifts are exact), any of them missing, on any canvas."""
+    """Any points on any canvas, any of them missing.
+
+    Points are quarters of pixels, so that shifts are exact.
+    """
     points = draw(arrays(np.int64, (frames, 18, 2), elements=st.integers(-400, 8000))) / 4
     seen = draw(arrays(np.bool_, (frames, 18)))
     if neck:
@@ -50,7 +53,7 @@ def scaled(driving: PoseTrack, factor: int, canvas: bool) -> PoseTrack:
 
 
 def shape(result: PoseTrack) -> np.ndarray:
-    """Positions relative to the middle of the visible points of each frame."""
+    """Positions relative to the mean of the visible points of each frame."""
     count = np.maximum(result.seen.sum(axis=1), 1)[:, None]
     middle = result.points.sum(axis=1) / count
     return (result.points - middle[:, None]) * result.seen[..., None]
@@ -96,8 +99,9 @@ def test_the_size_of_the_driver_in_the_video_changes_nothing(driving, mode, fit)
 @pytest.mark.parametrize("factor", [0.7, 1.3, 2.9])
 @pytest.mark.parametrize("mode", MODES)
 def test_the_size_of_a_natural_driver_changes_nothing_but_tiny_bones(mode: str, factor: float) -> None:
-    """The authors leave bones below a tenth of the character's pivot in the driver's pixels; here only eyes and ears
-    can be.
+    """The authors leave bones below a tenth of the character's pivot in the driver's pixels.
+
+    Here only eyes and ears can be that short.
     """
     character, bodies = track([body(60)]), np.array(dance())
     grown = bodies.copy()
@@ -130,7 +134,7 @@ def test_relative_keeps_the_necks_movement_and_absolute_does_not() -> None:
 
 
 def test_fit_to_scale_is_right_for_other_sizes_and_proportions() -> None:
-    """The same film once at 1920 x 1080 and once at 480 x 270 moves the neck equally far, in the body's own measure."""
+    """The same video at 1920 x 1080 and at 480 x 270 moves the neck equally far."""
     character = track([body(30)], 400, 600)
     small = np.array([body(10, neck=(100, 60)), body(10, neck=(120, 65))])
     for factor in (1, 4):
@@ -140,7 +144,10 @@ def test_fit_to_scale_is_right_for_other_sizes_and_proportions() -> None:
 
 
 def test_fit_keep_character_keeps_place_and_size() -> None:
-    """The driver walks to the side and away from the camera: the character does neither, but still bends its arm."""
+    """The driver walks to the side and away from the camera.
+
+    The character does neither, but still bends its arm.
+    """
     driving = [body(40), body(20, neck=(400, 200), turn={L_WRIST: 30})]
     character = track([body(50, neck=(300, 200))])
     kept = retarget(character, track(driving), fit="keep_character").points

@@ -1,4 +1,7 @@
-"""The authors' own results (tests/reference/retarget.safetensors), which they cut to whole pixels at each bone."""
+"""The authors' own results (tests/reference/retarget.safetensors).
+
+Their code truncates positions to whole pixels at each bone.
+"""
 
 from pathlib import Path
 
@@ -25,7 +28,7 @@ def reference_track(case: int, who: str) -> PoseTrack:
 
 
 def errors(case: int, mode: str, points: np.ndarray) -> np.ndarray:
-    """Distances in pixels of the visible points [frames, 18]; 0 for the others."""
+    """Distances in pixels of the visible points ``[frames, 18]``; 0 for the others."""
     height, width = REFERENCE[f"{case}.character.size_hw"]
     distance = np.linalg.norm(points - REFERENCE[f"{case}.retargeted.{mode}"] * (width, height), axis=-1)
     return distance * REFERENCE[f"{case}.driving.valid"]

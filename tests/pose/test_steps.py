@@ -16,7 +16,10 @@ from tests.pose.figures import body, bone_lengths, dance, track
 
 
 def crossing(frames: int = 13) -> list[PoseFrame]:
-    """A large person walks to the right and a small one to the left; they pass, and the order of the list changes."""
+    """A large person walks to the right and a small one to the left, and they pass.
+
+    The order of the list alternates.
+    """
     film = []
     for t in range(frames):
         people = [Person(body(44, neck=(120 + 22 * t, 140))), Person(body(30, neck=(400 - 22 * t, 200)))]
@@ -25,7 +28,7 @@ def crossing(frames: int = 13) -> list[PoseFrame]:
 
 
 def pivots(chosen) -> list[int]:
-    """Which person it is, by the nose-neck length; 0 where absent."""
+    """Tell the person by the nose-neck length; 0 if absent."""
     return np.linalg.norm(chosen.points[:, NOSE] - chosen.points[:, NECK], axis=-1).round().astype(int).tolist()
 
 
@@ -207,7 +210,7 @@ def test_a_picture_of_other_proportions_is_not_the_characters() -> None:
 
 
 def test_a_whole_refit_keeps_the_character_in_its_own_picture() -> None:
-    """Retargeted to oneself, one's own pose comes out (left and right alike, so no larger side is taken)."""
+    """A pose retargeted to itself stays the same; left and right are equally long."""
     me = track([body(50, neck=(200, 180))])
     for mode in ("relative", "absolute"):
         np.testing.assert_allclose(retarget(me, me, mode).points, me.points, atol=1e-9)
