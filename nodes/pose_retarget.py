@@ -18,13 +18,11 @@ class TCANPoseRetarget(io.ComfyNode):
             display_name="Pose Retarget",
             category=CATEGORY,
             description=(
-                "Refits the poses of a driving video to the character's body, in the character's picture. Needs two"
-                " inputs; everything else has the authors' settings."
+                "Retargets the poses of a driving video to the character's body, in the character's picture. Needs only two"
+                " inputs; the defaults are the authors' settings."
             ),
             inputs=[
-                PoseKeypoint.Input(
-                    "character", tooltip="The pose of the character's picture (its first frame, if there are more)."
-                ),
+                PoseKeypoint.Input("character", tooltip="The pose of the character's picture (only the first frame is used)."),
                 PoseKeypoint.Input("driving", tooltip="The poses of the driving video."),
                 io.Combo.Input(
                     "mode",
@@ -32,7 +30,7 @@ class TCANPoseRetarget(io.ComfyNode):
                     default=MODES[0],
                     tooltip=(
                         "relative: bones shorten as the driver's do (a turn, an arm towards the camera), and the"
-                        " neck moves along. absolute: every bone always has the character's full length, and the"
+                        " neck moves along. absolute: every bone keeps the character's full length, and the"
                         " neck stays in place."
                     ),
                 ),
@@ -43,12 +41,12 @@ class TCANPoseRetarget(io.ComfyNode):
                     optional=True,
                     tooltip=(
                         "authors: as in their code; the neck's travel depends on the driving video's size. to_scale:"
-                        " the travel is scaled like the body, for any two sizes and aspect ratios. keep_character:"
-                        " the character keeps its place and size in its picture, however the driver walks about or"
-                        " nears the camera."
+                        " the travel is scaled like the body, for any sizes and aspect ratios. keep_character:"
+                        " the character keeps its place and size in its picture, even if the driver walks about or"
+                        " approaches the camera."
                     ),
                 ),
-                *_person_inputs("driving", "the driving video"),
+                *_person_inputs("driving", "the driving video", " The same person is followed through the video."),
                 *_person_inputs("character", "the character's picture"),
                 io.Combo.Input(
                     "gaps",
@@ -56,7 +54,8 @@ class TCANPoseRetarget(io.ComfyNode):
                     default=GAPS[0],
                     optional=True,
                     tooltip=(
-                        "Where the driver was not found: move from the pose before to the pose after, or hold the pose before."
+                        "Frames in which the driver was not found. interpolate: moves from the pose before to the pose after."
+                        " hold: repeats the pose before."
                     ),
                 ),
                 io.Combo.Input(
@@ -65,8 +64,8 @@ class TCANPoseRetarget(io.ComfyNode):
                     default=SMOOTHINGS[0],
                     optional=True,
                     tooltip=(
-                        "Calms trembling poses. one_euro leaves fast movement alone; savitzky_golay smooths all"
-                        " alike, without lag."
+                        "Calms jittering poses. one_euro preserves fast movement; savitzky_golay smooths all movement"
+                        " equally, without lag."
                     ),
                 ),
                 io.Float.Input(
@@ -76,40 +75,40 @@ class TCANPoseRetarget(io.ComfyNode):
                     max=1.0,
                     step=0.05,
                     optional=True,
-                    tooltip="How much is smoothed.",
+                    tooltip="How strongly to smooth; 1 is the strongest.",
                 ),
                 io.Boolean.Input(
                     "crop",
                     default=False,
                     optional=True,
                     tooltip=(
-                        "The authors' crop: cut everything a tenth below the character's lowest wrist or hip."
+                        "The authors' crop: cuts off the picture from a tenth of its height below the character's lowest wrist or hip."
                         " Connect character_image and use its output as the reference, so that picture and poses are"
                         " cut alike."
                     ),
                 ),
-                io.Boolean.Input("hands", default=False, optional=True, tooltip="Draw hands where the driving poses have them."),
+                io.Boolean.Input("hands", default=False, optional=True, tooltip="Draws hands if the driving poses have them."),
                 io.Image.Input(
                     "character_image",
                     optional=True,
-                    tooltip="The character's picture: shown in the preview, and cut with the poses.",
+                    tooltip="The character's picture: appears in the preview, and is cut with the poses.",
                 ),
-                io.Image.Input("driving_images", optional=True, tooltip="The driving video's frames, for the preview alone."),
+                io.Image.Input("driving_images", optional=True, tooltip="The driving video's frames, only for the preview."),
             ],
             outputs=[
                 PoseKeypoint.Output(
-                    display_name="pose_keypoint", tooltip="The refitted poses, in pixels of the character's picture."
+                    display_name="pose_keypoint", tooltip="The retargeted poses, in pixels of the character's picture."
                 ),
                 io.Image.Output(
-                    display_name="pose_images", tooltip="The refitted skeletons, in the size of the character's poses."
+                    display_name="pose_images", tooltip="The retargeted skeletons, in the size of the character's poses."
                 ),
                 io.Image.Output(
                     display_name="preview",
-                    tooltip=("Character, driver and refitted pose side by side, at most 48 frames spread over the video."),
+                    tooltip=("Character, driver and retargeted pose side by side, at most 48 frames spread over the video."),
                 ),
                 io.Image.Output(
                     display_name="character_image",
-                    tooltip="The connected character_image, cut like the poses where the crop is on.",
+                    tooltip="The connected character_image, cut like the poses if crop is on.",
                 ),
             ],
         )
@@ -130,7 +129,7 @@ class TCANPoseRetarget(io.ComfyNode):
         if note:
             log.warning("Pose Retarget: %s", note)
         if character_image is None:
-            cut = ExecutionBlocker("Pose Retarget has no character_image to give: connect one to its input.")
+            cut = ExecutionBlocker("Pose Retarget has no character_image to output: connect one to its input.")
         else:
             cut = pose.crop_image(character_image, retargeted.share)
         frames = retargeted.poses.frames()
@@ -139,15 +138,15 @@ class TCANPoseRetarget(io.ComfyNode):
         return io.NodeOutput(pose.write_pose_keypoint(frames), pictures, preview, cut)
 
 
-def _person_inputs(name: str, where: str) -> list:
-    """The inputs that choose one of several people in ``where``."""
+def _person_inputs(name: str, where: str, more: str = "") -> list:
+    """The inputs that choose one of several people in ``where``; ``more`` ends a tooltip."""
     return [
         io.Combo.Input(
             f"{name}_person",
             options=list(PEOPLE),
             default=PEOPLE[0],
             optional=True,
-            tooltip=f"Which person of {where}, where it shows several. The same person is followed through a video.",
+            tooltip=f"Which person of {where}, if it shows several.{more}",
         ),
         io.Int.Input(
             f"{name}_index",

@@ -58,5 +58,5 @@ def check_matches(image: torch.Tensor, frame: PoseFrame) -> None:
     if abs(width * frame.height / (height * frame.width) - 1) > ROUNDING:
         raise ValueError(
             f"The character_image is {width} x {height}, but the character's poses are {frame.width} x"
-            f" {frame.height}, which has other proportions: connect the picture in which these poses were detected."
+            f" {frame.height}, so the proportions differ: connect the picture in which the poses were detected."
         )

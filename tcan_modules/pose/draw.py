@@ -78,7 +78,7 @@ LIMB_HALF_WIDTH = 4
 JOINT_RADIUS = 4
 HAND_EDGES = tuple((0 if joint == 0 else 4 * finger + joint, 4 * finger + joint + 1) for finger in range(5) for joint in range(4))
 HAND_LINE_WIDTH = 3  # cv2's line of thickness 2 covers three pixels
-# Farther out than any limb reaches into the picture; keeps wild key points from costing time.
+# Coordinates are clipped to this: no limb reaches the picture from beyond, and wild keypoints would cost time.
 FAR = 100_000
 
 
@@ -128,7 +128,7 @@ def draw_frames(frames: list[PoseFrame], width: int = 0, height: int = 0, hands:
     width, height = drawn_size(frames, width, height)
     pictures = torch.zeros((len(frames), height, width, 3), dtype=torch.uint8)
     for picture, frame in zip(pictures.numpy(), frames):
-        # Only the skeleton's pixels are written: most of the black is never touched, which halves the time.
+        # Only the skeleton's pixels are written: most of the black stays untouched, which halves the time.
         colors = draw_people(fit_people(frame, width, height), width, height, hands)
         drawn = colors.nonzero()
         picture[drawn] = PALETTE[colors[drawn]]
@@ -148,7 +148,7 @@ def as_image(pictures: torch.Tensor) -> torch.Tensor:
 def drawn_size(frames: list[PoseFrame], width: int = 0, height: int = 0) -> tuple[int, int]:
     """Width and height in pixels at which ``draw_frames`` draws."""
     if not frames:
-        raise ValueError("There is no frame to draw.")
+        raise ValueError("There is no frame to draw: connect poses of at least one frame.")
     canvas = frames[0]
     if width <= 0 and height <= 0:
         return canvas.width, canvas.height

@@ -10,8 +10,7 @@ from .skeleton import L_EAR, L_ELBOW, L_EYE, L_WRIST, NOSE, R_EAR, R_ELBOW, R_EY
 
 ARMS = {"left_hand": (L_ELBOW, L_WRIST), "right_hand": (R_ELBOW, R_WRIST)}
 HEAD = (NOSE, R_EYE, L_EYE, R_EAR, L_EAR)
-# A forearm that points at the camera is short, and brought to its full length would blow the hand up: at most this
-# times the usual.
+# A forearm that points at the camera looks short, and its full length would blow the hand up: the limit, times the median.
 LARGEST_HAND = 2.0
 
 
@@ -38,7 +37,7 @@ def follow_body(driving: PoseTrack, body: np.ndarray, scale: np.ndarray) -> dict
         )
         for name, (elbow, wrist) in ARMS.items()
     }
-    # The head's place is the middle of its seen points, its scale the ratio of their mean distances from there.
+    # The head's position is the mean of its seen points, its scale the ratio of their mean distances from it.
     seen = driving.seen[:, HEAD]
     old, old_spread = _middle_and_spread(driving.points[:, HEAD], seen)
     new, new_spread = _middle_and_spread(body[:, HEAD, :2], seen)

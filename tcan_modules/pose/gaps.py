@@ -34,7 +34,7 @@ def fill_gaps(track: PoseTrack, way: str = "interpolate") -> PoseTrack:
     after = known[np.minimum(after, len(known) - 1)]
     if way == "hold":
         after = before
-    share = np.where(after > before, (gaps - before) / np.maximum(after - before, 1), 0.0)[:, None, None]
+    share = np.where(after > before, (gaps - before) / np.maximum(after - before, 1), 0.0)[:, None, None]  # [gaps, 1, 1]
     groups = {}
     for name in GROUPS:
         array = getattr(track, name).copy()
@@ -51,6 +51,5 @@ def describe_gaps(track: PoseTrack, way: str) -> str | None:
         return None
     shown = ", ".join(str(t) for t in track.filled[:12]) + (", …" if len(track.filled) > 12 else "")
     done = "interpolated" if way == "interpolate" else "held"
-    return (
-        f"Nobody was found in {len(track.filled)} of {len(track)} frames ({shown}); their poses were {done} from the neighbours."
-    )
+    frames = f"{len(track.filled)} of {len(track)} frames ({shown})"
+    return f"The driver was not found in {frames}; these poses are {done} from the neighbouring frames."

@@ -19,8 +19,11 @@ KEYS = {
 }
 # Written in the order in which comfyui_controlnet_aux writes them.
 WRITTEN = ("body", "face", "left_hand", "right_hand")
-# No real person lies within two pixels of a corner, and fractions beyond 1 are points just outside the picture.
+# No real person fits within two pixels of a corner, and fractions beyond 1 are points just outside the picture.
 LARGEST_FRACTION = 2.0
+
+CONNECT = "connect a pose detector, or load a JSON file that one has saved"
+CORRECT = "detect the poses again or correct the JSON"
 
 
 def read_pose_keypoint(data) -> list[PoseFrame]:
@@ -36,12 +39,9 @@ def read_pose_keypoint(data) -> list[PoseFrame]:
     """
     frames = [data] if isinstance(data, dict) else data
     if not isinstance(frames, (list, tuple)) or not all(isinstance(frame, dict) for frame in frames):
-        raise ValueError(
-            f"This is not POSE_KEYPOINT data ({_describe(data)}): connect a pose detector, or load the JSON that one"
-            " has saved: a list with one dict per frame."
-        )
+        raise ValueError(f"This is not POSE_KEYPOINT data ({_describe(data)}), a list with one dict per frame: {CONNECT}.")
     if not frames:
-        raise ValueError("The POSE_KEYPOINT list is empty: it needs at least one frame.")
+        raise ValueError("The POSE_KEYPOINT list is empty: connect poses of at least one frame.")
     parsed = [_read_frame(frame, t) for t, frame in enumerate(frames)]
     if _are_fractions(parsed):
         parsed = [
@@ -83,39 +83,35 @@ def _read_frame(frame: dict, t: int) -> PoseFrame:
     if "animals" in frame:
         raise ValueError(f"Frame {t} holds animal poses (AP-10K), which have other joints: use a detector for people.")
     if not isinstance(frame.get("people"), (list, tuple)):
-        raise ValueError(
-            f"Frame {t} has no list 'people', so this is not POSE_KEYPOINT data: connect a pose detector, or load the"
-            " JSON that one has saved."
-        )
+        raise ValueError(f"Frame {t} has no list 'people', so this is not POSE_KEYPOINT data: {CONNECT}.")
     size = []
     for key in ("canvas_width", "canvas_height"):
         value = frame.get(key)
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not np.isfinite(value) or value < 1:
-            raise ValueError(
-                f"Frame {t} has {key} {value!r}: the canvas must be at least 1 pixel wide and high, so detect the"
-                " poses again or correct the JSON."
-            )
+            raise ValueError(f"Frame {t} has {key} {value!r}: the canvas must be at least 1 pixel wide and high, so {CORRECT}.")
         size.append(int(value))
     return PoseFrame([person for person in (_read_person(p, t) for p in frame["people"]) if person is not None], *size)
 
 
 def _read_person(person, t: int) -> Person | None:
     if not isinstance(person, dict):
-        raise ValueError(f"A person of frame {t} is {_describe(person)} instead of a dict with '{KEYS['body']}'.")
+        raise ValueError(f"A person of frame {t} is {_describe(person)} instead of a dict with '{KEYS['body']}': {CONNECT}.")
     if KEYS["body"] not in person:
-        raise ValueError(f"A person of frame {t} has no '{KEYS['body']}', so this is not POSE_KEYPOINT data.")
+        raise ValueError(f"A person of frame {t} has no '{KEYS['body']}', so this is not POSE_KEYPOINT data: {CONNECT}.")
     body = _points(person[KEYS["body"]], KEYS["body"], t)
     hands_and_face = [_points(person.get(KEYS[group]), KEYS[group], t) for group in GROUPS[1:]]
     if body is None:
         body = np.zeros((len(JOINTS), 3))
     if len(body) != len(JOINTS):
         raise ValueError(
-            f"A person of frame {t} has {len(body)} body key points{_known_layout(len(body))}, but the OpenPose"
-            f" layout of {len(JOINTS)} is needed: use DWPose or OpenPose, or a node that converts to it."
+            f"A person of frame {t} has {len(body)} body keypoints{_known_layout(len(body))}, but OpenPose's layout has"
+            f" {len(JOINTS)}: use DWPose or OpenPose, or a node that converts to it."
         )
     for group, points in zip(GROUPS[1:3], hands_and_face):
         if points is not None and len(points) != HAND_POINTS:
-            raise ValueError(f"A hand of frame {t} has {len(points)} key points in '{KEYS[group]}' instead of {HAND_POINTS}.")
+            raise ValueError(
+                f"A hand of frame {t} has {len(points)} keypoints in '{KEYS[group]}' instead of {HAND_POINTS}: {CORRECT}."
+            )
     return Person(body, *hands_and_face)
 
 
@@ -130,10 +126,12 @@ def _points(flat, key: str, t: int) -> np.ndarray | None:
     try:
         points = np.asarray(flat, dtype=float)
     except (TypeError, ValueError):
-        raise ValueError(f"'{key}' of frame {t} holds something that is not a number.") from None
+        raise ValueError(f"'{key}' of frame {t} holds something that is not a number: {CORRECT}.") from None
     if points.size % 3:
-        raise ValueError(f"'{key}' of frame {t} has {points.size} numbers, which are not triples of x, y and confidence.")
-    points = points.reshape(-1, 3)
+        raise ValueError(
+            f"'{key}' of frame {t} has {points.size} numbers, which are not triples of x, y and confidence: {CORRECT}."
+        )
+    points = points.reshape(-1, 3)  # [n, (x, y, confidence)]
     return np.where((np.isfinite(points).all(axis=1) & (points[:, 2] > 0))[:, None], points, 0.0)
 
 

@@ -14,7 +14,7 @@ from .skeleton import Person, PoseFrame, PoseTrack, track_of
 
 # How far, in sizes of the person, the joints may move on average from one frame to the next.
 REACH = 0.5
-# For each frame that somebody is away, the reach grows by this share of it.
+# How much the reach grows, as a share of itself, for each frame in which the person is lost.
 REACH_GROWTH = 0.25
 
 
@@ -39,8 +39,8 @@ def choose_person(frames: list[PoseFrame], choice: str = "largest", index: int =
     needed = index + 1 if choice == "index" else 1
     if most < needed:
         raise ValueError(
-            f"Person {index} was asked for, but no frame shows more than {most} "
-            f"{'person' if most == 1 else 'people'} (they count from 0)."
+            f"The index of the person is {index}, but no frame shows more than {most}"
+            f" {'person' if most == 1 else 'people'}: choose a smaller index (the first person is 0)."
         )
     start = next(t for t, frame in enumerate(frames) if len(frame.people) >= needed)
     people = frames[start].people
@@ -113,7 +113,7 @@ def _distance(a: Person, b: Person) -> float:
     both = a.seen & b.seen
     if both.any():
         return float(np.linalg.norm(a.body[both, :2] - b.body[both, :2], axis=1).mean() / size)
-    centres = [box.reshape(2, 2).mean(axis=0) for box in (a.box(), b.box())]
+    centres = [box.reshape(2, 2).mean(axis=0) for box in (a.box(), b.box())]  # corners [2, 2] to [2]
     return float(np.linalg.norm(centres[0] - centres[1]) / size)
 
 

@@ -9,7 +9,7 @@ from .pipeline import Retargeted
 from .skeleton import PoseTrack
 
 PANEL_HEIGHT = 384
-# The preview of a longer video shows so many frames, evenly spread.
+# A longer video shows this many frames, evenly spread.
 MOST_FRAMES = 48
 DIMMED = 0.45
 LABEL_HEIGHT = 18

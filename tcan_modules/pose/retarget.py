@@ -18,12 +18,11 @@ from .extremities import follow_body
 from .skeleton import BONES, L_SHOULDER, MIRRORED, NECK, NOSE, PARENT, R_SHOULDER, PoseTrack
 
 LONGEST_GROWTH = 1.1
-# A bone shorter than this share of the character's pivot points nowhere in particular, and is not brought to the
-# character's length.
+# The direction of a bone shorter than this share of the character's pivot is noise: it does not get the character's length.
 SHORTEST_SHARE = 0.1
 # A length below this share of the whole person counts as zero.
 NOTHING = 1e-4
-# The least pivot that a frame is believed to have, in the video's median.
+# The shortest pivot that a frame may have, as a share of the video's median.
 SHORTEST_PIVOT = 0.5
 
 _BONES = np.array(BONES)
@@ -52,8 +51,8 @@ def retarget(character: PoseTrack, driving: PoseTrack, mode: str = "relative", f
     check_choice("fit", fit, FITS)
     if not character.seen[0, NECK]:
         raise ValueError(
-            "The character's neck was not found, and every bone is hung on it: use a picture that shows both"
-            " shoulders, another detector, or add the neck in a pose editor."
+            "The character's neck was not found, and all bones hang on it: use a picture that shows both"
+            " shoulders, try another detector, or add the neck in a pose editor."
         )
     lengths = character_lengths(character)
     scale = body_scale(lengths, character, driving)
@@ -302,7 +301,7 @@ def hang_bones(
     """
     driver = np.linalg.norm(vectors, axis=-1)
     stretch = np.divide(new_lengths, driver, out=np.zeros_like(driver), where=driver > 0)
-    # For each joint its own place in the new pose and in the driver's, or that of the nearest seen joint before it.
+    # Each joint's position in the new pose and in the driver's, or that of the nearest seen joint before it.
     new, old = np.zeros_like(points), np.zeros_like(points)
     new[:, NECK], old[:, NECK] = start, points[:, NECK]
     for bone in BONES:

@@ -52,7 +52,7 @@ JOINTS = (
 HAND_POINTS = 21
 FACE_POINTS = 70
 
-# The joint that each joint hangs on; a bone is named by its outer joint. The neck is the root.
+# The joint that each joint hangs on; a bone is named after its outer joint. The neck is the root.
 PARENT = (
     NECK,
     None,

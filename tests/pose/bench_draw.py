@@ -18,13 +18,13 @@ FRAMES = 1000
 def dancing(frames: int) -> list[PoseFrame]:
     """One dancer with hands, 512 x 512."""
     random = np.random.default_rng(0)
-    film = []
+    video = []
     for points in dance(frames):
         hands = [
             np.concatenate([points[wrist, :2] + random.normal(0, 9, (21, 2)), np.ones((21, 1))], axis=-1) for wrist in (7, 4)
         ]
-        film.append(PoseFrame([Person(points, *hands)], 512, 512))
-    return film
+        video.append(PoseFrame([Person(points, *hands)], 512, 512))
+    return video
 
 
 def controlnet_aux_pictures(frames: list[PoseFrame], hands: bool) -> np.ndarray:
@@ -59,17 +59,17 @@ def seconds(work) -> float:
 
 def main() -> None:
     torch.set_num_threads(1)
-    character, film = track([body(60)]).frames(), dancing(FRAMES)
-    controlnet_aux_pictures(film[:1], hands=False)  # its import
+    character, video = track([body(60)]).frames(), dancing(FRAMES)
+    controlnet_aux_pictures(video[:1], hands=False)  # its import
     retargeted, drawn = [], []
     steps = {
-        "retarget": lambda: retargeted.extend(retarget_frames(character, film).poses.frames()),
+        "retarget": lambda: retargeted.extend(retarget_frames(character, video).poses.frames()),
         "draw": lambda: drawn.append(draw_frames(retargeted)),
-        "make the host's float32 IMAGE of them": lambda: as_image(drawn[0]),
+        "convert to float32 IMAGE": lambda: as_image(drawn[0]),
         "draw with hands": lambda: draw_frames(retargeted, hands=True),
         "write and read POSE_KEYPOINT": lambda: read_pose_keypoint(write_pose_keypoint(retargeted)),
-        "controlnet_aux draw_poses": lambda: controlnet_aux_pictures(film, hands=False),
-        "controlnet_aux draw_poses with hands": lambda: controlnet_aux_pictures(film, hands=True),
+        "controlnet_aux draw_poses": lambda: controlnet_aux_pictures(video, hands=False),
+        "controlnet_aux draw_poses with hands": lambda: controlnet_aux_pictures(video, hands=True),
     }
     for name, step in steps.items():
         print(f"{name:40} {seconds(step):6.2f} s for {FRAMES} frames of 512 x 512")

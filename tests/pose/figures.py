@@ -9,8 +9,8 @@ from tcan_modules.pose.skeleton import BONES, NECK, PARENT, Person, PoseTrack, t
 
 FIXTURES = Path(__file__).with_name("fixtures")
 
-# Angles (degrees, 0 is right, 90 is down) and lengths (in nose-neck lengths) of the bones of somebody who stands
-# facing the camera.
+# Angles (degrees, 0 is right, 90 is down) and lengths (in nose-neck lengths) of the bones of a person who stands and
+# faces the camera.
 STANDING = {
     0: (-90, 1.0),
     2: (178, 0.75),

@@ -18,7 +18,7 @@ from tests.pose import tiny_onnx
 
 HEAVY = ("cv2", "mediapipe", "controlnet_aux", "onnxruntime", "rtmlib", "comfy", "matplotlib")
 
-# Read off the pictures by eye, in pixels of 512 x 512. The cameraman faces right, bent forward: his right side is seen.
+# Read from the pictures by eye, in pixels of 512 x 512. The cameraman bends forward and shows his right side.
 ASTRONAUT = {NOSE: (225, 126), R_EYE: (203, 100), L_EYE: (247, 103), R_SHOULDER: (105, 245), L_SHOULDER: (320, 250)}
 CAMERAMAN = {NOSE: (253, 169), R_EYE: (235, 147), R_EAR: (189, 141), R_SHOULDER: (97, 170)}
 
@@ -50,14 +50,14 @@ def test_mediapipe_finds_the_person_of_a_photograph(name: str, truth: dict) -> N
     np.testing.assert_allclose(person.body[NECK], (person.body[R_SHOULDER] + person.body[L_SHOULDER]) / 2)
 
 
-def test_mediapipe_leaves_out_what_is_not_in_the_picture() -> None:
+def test_mediapipe_leaves_out_joints_outside_of_the_picture() -> None:
     """It guesses the astronaut's legs, which are below the picture's edge."""
     pytest.importorskip("mediapipe")
     (frame,) = detect(as_image(data.astronaut()), "mediapipe", 512, [])
     assert not frame.people[0].seen[[9, 10, 12, 13]].any()
 
 
-def test_mediapipe_with_nobody_and_somebody_and_another_size() -> None:
+def test_mediapipe_with_and_without_a_person_at_another_size() -> None:
     pytest.importorskip("mediapipe")
     coffee = np.asarray(Image.fromarray(data.coffee()).resize((512, 512)))
     frames = detect(as_image(coffee, data.astronaut(), data.brick()), "mediapipe", 384, [])
@@ -205,15 +205,15 @@ def test_a_missing_library_says_what_to_install(detector: str, module: str, sent
         detect(RED, detector, 512, [tmp_path])
 
 
-def test_a_mediapipe_without_its_models_says_which_to_install(monkeypatch) -> None:
+def test_a_mediapipe_without_models_says_which_version_to_install(monkeypatch) -> None:
     monkeypatch.setattr("tcan_modules.pose.detectors.mediapipe_pose.PYTHON", (3, 12))
     monkeypatch.setitem(sys.modules, "mediapipe", type(sys)("mediapipe"))
     sys.modules["mediapipe"].__version__ = "0.10.35"
-    with pytest.raises(ValueError, match=r"This version of MediaPipe \(0\.10\.35\) no longer carries its pose models"):
+    with pytest.raises(ValueError, match=r"This version of MediaPipe \(0\.10\.35\) no longer contains its pose models"):
         detect(RED, "mediapipe", 512, [])
 
 
-def test_mediapipe_on_a_python_that_it_was_never_built_for(monkeypatch) -> None:
+def test_mediapipe_on_a_python_without_its_wheel(monkeypatch) -> None:
     monkeypatch.setattr("tcan_modules.pose.detectors.mediapipe_pose.PYTHON", (3, 13))
     with pytest.raises(ValueError, match=r"cannot be installed for Python 3\.13 .*choose the detector 'dwpose'"):
         detect(RED, "mediapipe", 512, [])

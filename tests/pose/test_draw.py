@@ -18,7 +18,7 @@ def picture(points: np.ndarray, canvas=(512, 512), size=(0, 0)) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("hands", "share"), [(False, 0.01), (True, 0.04)])
-def test_pictures_are_controlnet_auxs_but_for_pixels_on_edges(hands: bool, share: float) -> None:
+def test_pictures_match_controlnet_aux_except_for_pixels_on_edges(hands: bool, share: float) -> None:
     frames = dancing(20)
     ours = draw_frames(frames, hands=hands).numpy()
     theirs = controlnet_aux_pictures(frames, hands)
@@ -45,7 +45,7 @@ def test_whole_batches_and_several_people() -> None:
     assert batch[0, :, :250].any() and batch[0, :, 260:].any() and not batch[1].any()
 
 
-def test_an_image_of_the_host_has_the_same_pictures() -> None:
+def test_an_image_has_the_same_pictures() -> None:
     pictures = draw_frames(track([body()]).frames())
     assert as_image(pictures).dtype == torch.float32 and (as_image(pictures) * 255).round().equal(pictures.float())
 

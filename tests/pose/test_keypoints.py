@@ -11,7 +11,7 @@ from tcan_modules.pose.keypoints import common_canvas
 from tests.pose.figures import FIXTURES, body, dance, fixture, track
 
 BOTH = ["dwpreprocessor", "openposepreprocessor"]
-# Their pictures and ours come from different polygon fillers; a limb more or less would be hundreds of pixels.
+# Their polygon filler differs from ours; a limb more or less would be hundreds of pixels.
 FEW_PIXELS = 60
 
 
@@ -80,7 +80,7 @@ def test_whole_pixels_come_back_whole_from_fractions() -> None:
         assert (read_pose_keypoint(data)[0].people[0].body == points).all()
 
 
-def test_what_is_written_has_their_exact_form() -> None:
+def test_written_data_has_their_exact_form() -> None:
     theirs = fixture("dwpreprocessor")
     assert write_pose_keypoint(read_pose_keypoint(theirs)) == theirs
     assert [list(frame) for frame in theirs] == [list(frame) for frame in write_pose_keypoint(read_pose_keypoint(theirs))]
@@ -90,7 +90,7 @@ def test_what_is_written_has_their_exact_form() -> None:
     assert set(numbers) == {float}
 
 
-def test_refitted_poses_survive_json() -> None:
+def test_retargeted_poses_survive_json() -> None:
     """Also points outside of the picture, which retargeting makes."""
     result = retarget_frames(track([body(90, neck=(40, 60))]).frames(), track(dance()).frames(), RetargetOptions()).poses.frames()
     assert min(person.body[:, 0].min() for frame in result for person in frame.people) < -5
@@ -109,7 +109,7 @@ def test_nobody_in_the_first_frame_of_a_fractions_video_does_not_matter() -> Non
     assert draw_frames(read_pose_keypoint([data[1], data[0]]))[1].equal(draw_frames(read_pose_keypoint(data))[0])
 
 
-def test_low_confidence_counts_and_none_does_not() -> None:
+def test_low_confidence_counts_and_zero_does_not() -> None:
     data = pose()
     flat = data[0]["people"][0]["pose_keypoints_2d"]
     flat[2], flat[5] = 0.05, 0.0
@@ -123,7 +123,7 @@ def test_openposes_mark_for_missing_hand_points() -> None:
     assert [bool(point) for point in hands[0][:7, 2]] == [True] * 5 + [False, True]
 
 
-def test_frames_of_another_canvas_are_brought_to_the_first() -> None:
+def test_frames_of_another_canvas_are_scaled_to_the_first() -> None:
     small, large = track([body(20, neck=(128, 65))], 256, 256).frames(), track([body(40, neck=(256, 130))]).frames()
     frames = common_canvas([*small, *large])
     assert all((frame.width, frame.height) == (256, 256) for frame in frames)
@@ -142,11 +142,11 @@ COCO = [float(n) for i in range(17) for n in (10 + i, 20, 1)]
         ("pose.json", "not POSE_KEYPOINT data \\(a value of type str\\)"),
         (None, "not POSE_KEYPOINT data"),
         ([], "list is empty"),
-        (broken_person(pose_keypoints_2d=COCO), "17 body key points \\(the COCO layout\\)"),
-        (broken_person(pose_keypoints_2d=[1.0] * 75), "25 body key points \\(OpenPose's BODY_25 layout\\)"),
+        (broken_person(pose_keypoints_2d=COCO), "17 body keypoints \\(the COCO layout\\)"),
+        (broken_person(pose_keypoints_2d=[1.0] * 75), "25 body keypoints \\(OpenPose's BODY_25 layout\\)"),
         (broken_person(pose_keypoints_2d=[1.0] * 53), "53 numbers, which are not triples"),
         (broken_person(pose_keypoints_2d=["x"] * 54), "not a number"),
-        (broken_person(hand_left_keypoints_2d=[1.0] * 60), "20 key points in 'hand_left_keypoints_2d' instead of 21"),
+        (broken_person(hand_left_keypoints_2d=[1.0] * 60), "20 keypoints in 'hand_left_keypoints_2d' instead of 21"),
         (broken(people=[{"keypoints": COCO}]), "no 'pose_keypoints_2d'"),
         (broken(people=[[1, 2]]), "instead of a dict"),
         (broken(canvas_width=0), "canvas_width 0: the canvas must be at least 1 pixel"),
@@ -155,7 +155,7 @@ COCO = [float(n) for i in range(17) for n in (10 + i, 20, 1)]
         ([{"version": "ap10k", "animals": [], "canvas_height": 5, "canvas_width": 5}], "animal poses"),
     ],
 )
-def test_bad_data_is_told_in_one_sentence(data, sentence: str) -> None:
+def test_bad_data_gives_one_sentence(data, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence) as error:
         read_pose_keypoint(data)
     assert str(error.value).count("\n") == 0
@@ -164,13 +164,13 @@ def test_bad_data_is_told_in_one_sentence(data, sentence: str) -> None:
 @pytest.mark.parametrize("who", ["character", "driving video"])
 def test_empty_people_everywhere(who: str) -> None:
     nobody = [PoseFrame([], 512, 512)] * 3
-    somebody = track([body()]).frames()
-    pair = (nobody, somebody) if who == "character" else (somebody, nobody)
+    one_person = track([body()]).frames()
+    pair = (nobody, one_person) if who == "character" else (one_person, nobody)
     with pytest.raises(ValueError, match=f"In the poses of the {who}: Nobody was found in any frame"):
         retarget_frames(*pair)
 
 
-def test_people_without_any_point_are_nobody() -> None:
+def test_people_without_a_point_do_not_count() -> None:
     """DWPreprocessor writes them with ``detect_body`` disabled."""
     data = broken_person(pose_keypoints_2d=[0.0] * 54)
     assert not draw_frames(read_pose_keypoint(data)).any()

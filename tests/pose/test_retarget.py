@@ -61,7 +61,7 @@ def shape(result: PoseTrack) -> np.ndarray:
 
 @given(tracks(neck=True), st.integers(1, 4).flatmap(lambda n: tracks(frames=n)), modes, fits)
 @settings(max_examples=300, deadline=None)
-def test_any_skeleton_gives_numbers_and_missing_stays_missing(character, driving, mode, fit) -> None:
+def test_any_skeleton_gives_finite_points_and_missing_stays_missing(character, driving, mode, fit) -> None:
     result = retarget(character, driving, mode, fit)
     assert np.isfinite(result.body).all()
     assert (result.seen == driving.seen).all()
@@ -170,7 +170,7 @@ def test_a_bone_unseen_in_the_first_frame_is_measured_from_its_first() -> None:
     np.testing.assert_allclose(lengths, 55 * 1.1 * np.array([1, 0.5]))
 
 
-def test_a_joint_behind_a_missing_one_hangs_on_the_one_before() -> None:
+def test_a_joint_after_a_missing_one_hangs_on_the_one_before() -> None:
     driving = track([body(missing=(R_ELBOW, R_EYE))])
     result = retarget(track([body(80)]), driving)
     wrist = result.points[0, R_WRIST] - result.points[0, R_SHOULDER]

@@ -50,7 +50,7 @@ def test_points_are_the_authors_through_json(case: int) -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_the_tolerance_tells_the_modes_apart(case: int) -> None:
+def test_the_tolerance_distinguishes_the_modes(case: int) -> None:
     result = retarget(reference_track(case, "character"), reference_track(case, "driving"), "absolute")
     assert errors(case, "relative", result.points).max() > 2 * TOLERANCE
 
@@ -61,6 +61,6 @@ def test_crop_height(case: int) -> None:
     assert kept_height(kept_share(character), character.height) == int(REFERENCE[f"{case}.crop_height"][0])
 
 
-def test_nothing_is_cut_to_whole_pixels() -> None:
+def test_positions_are_not_truncated_to_whole_pixels() -> None:
     result = retarget(reference_track(0, "character"), reference_track(0, "driving"))
     assert np.abs(result.points - result.points.round()).max() > 0.4

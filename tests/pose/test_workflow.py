@@ -27,7 +27,7 @@ def driving_video(path: Path, frames: int) -> None:
         container.mux(stream.encode())
 
 
-def test_its_poses_come_out_of_a_real_video(host) -> None:
+def test_it_finds_the_poses_of_a_real_video(host) -> None:
     """From Load Video to the preview and the size of the latents.
 
     The astronaut drives herself, from 5 % nearer in each frame.

