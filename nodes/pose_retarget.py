@@ -2,7 +2,6 @@
 
 from comfy_api.latest import io
 
-from ..tcan_modules.log import log
 from ..tcan_modules.pose.choices import FITS, GAPS, MODES, PEOPLE, SMOOTHINGS
 from .pose_common import PoseKeypoint, each_frame
 from .sockets import CATEGORY
@@ -119,23 +118,14 @@ class TCANPoseRetarget(io.ComfyNode):
     ) -> io.NodeOutput:
         from comfy_execution.graph_utils import ExecutionBlocker
 
-        from ..tcan_modules import pose
+        from ..tcan_modules.pose import RetargetOptions, retarget_video
 
-        body, driver = pose.read_pose_keypoint(character), pose.read_pose_keypoint(driving)
-        if character_image is not None:
-            pose.check_matches(character_image, body[0])
-        retargeted = pose.retarget_frames(body, driver, pose.RetargetOptions(mode=mode, **options))
-        note = pose.describe_gaps(retargeted.driving, options.get("gaps", "interpolate"))
-        if note:
-            log.warning("Pose Retarget: %s", note)
-        if character_image is None:
+        chosen = RetargetOptions(mode=mode, **options)
+        video = retarget_video(character, driving, chosen, hands, character_image, driving_images, progress=each_frame)
+        cut = video.character_image
+        if cut is None:
             cut = ExecutionBlocker("Pose Retarget has no character_image to output: connect one to its input.")
-        else:
-            cut = pose.crop_image(character_image, retargeted.share)
-        frames = retargeted.poses.frames()
-        pictures = pose.as_image(pose.draw_frames(frames, hands=hands, on_frame=each_frame(len(frames))))
-        preview = pose.side_by_side(retargeted, None if character_image is None else cut, driving_images, hands)
-        return io.NodeOutput(pose.write_pose_keypoint(frames), pictures, preview, cut)
+        return io.NodeOutput(video.pose_keypoint, video.pose_images, video.preview, cut)
 
 
 def _person_inputs(name: str, where: str, more: str = "") -> list:

@@ -12,6 +12,7 @@ _MODULES = {
     "PoseTrack": "skeleton",
     "RetargetOptions": "pipeline",
     "Retargeted": "pipeline",
+    "RetargetedVideo": "pipeline",
     "as_image": "draw",
     "check_matches": "crop",
     "crop_image": "crop",
@@ -20,6 +21,7 @@ _MODULES = {
     "draw_frames": "draw",
     "read_pose_keypoint": "keypoints",
     "retarget_frames": "pipeline",
+    "retarget_video": "pipeline",
     "side_by_side": "preview",
     "write_pose_keypoint": "keypoints",
 }

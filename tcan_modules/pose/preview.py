@@ -5,7 +5,6 @@ import torch
 from PIL import Image, ImageDraw
 
 from .draw import as_image, draw_frames
-from .pipeline import Retargeted
 from .skeleton import PoseTrack
 
 PANEL_HEIGHT = 384
@@ -16,7 +15,9 @@ LABEL_HEIGHT = 18
 
 
 def side_by_side(
-    retargeted: Retargeted,
+    character: PoseTrack,
+    driving: PoseTrack,
+    poses: PoseTrack,
     character_image: torch.Tensor | None = None,
     driving_images: torch.Tensor | None = None,
     hands: bool = False,
@@ -26,7 +27,9 @@ def side_by_side(
     Skeletons are drawn over the dimmed pictures, if given. A label marks the frames in which nobody was found.
 
     Args:
-        retargeted: the poses.
+        character: the character, 1 frame.
+        driving: the driver.
+        poses: the retargeted poses.
         character_image: IMAGE ``[1 or frames, height, width, channels]`` of any size, cut like the poses.
         driving_images: IMAGE ``[frames, height, width, channels]`` of any size.
         hands: draws hands too.
@@ -34,11 +37,12 @@ def side_by_side(
     Returns:
         IMAGE ``[frames, PANEL_HEIGHT, width, 3]``.
     """
-    count = len(retargeted.driving)
+    count = len(driving)
     shown = np.unique(np.linspace(0, count - 1, min(count, MOST_FRAMES)).round().astype(int))
-    character = _panels(retargeted.character, [0], character_image, "character", hands).expand(len(shown), -1, -1, -1)
-    driver = _panels(retargeted.driving, shown, driving_images, "driver", hands)
-    return torch.cat([character, driver, _panels(retargeted.poses, shown, character_image, "retargeted", hands)], dim=2)
+    left = _panels(character, [0], character_image, "character", hands).expand(len(shown), -1, -1, -1)
+    middle = _panels(driving, shown, driving_images, "driver", hands)
+    right = _panels(poses, shown, character_image, "retargeted", hands)
+    return torch.cat([left, middle, right], dim=2)  # [frames, height, width, 3]
 
 
 def _panels(track: PoseTrack, shown, images: torch.Tensor | None, title: str, hands: bool) -> torch.Tensor:

@@ -87,7 +87,7 @@ def test_the_preview_shows_three_panels_for_some_of_the_frames() -> None:
     bodies = dance(100)
     bodies[0] = None
     retargeted = retarget_frames(track([body(60)], 300, 600).frames(), track(bodies, 640, 480).frames())
-    preview = side_by_side(retargeted)
+    preview = side_by_side(retargeted.character, retargeted.driving, retargeted.poses)
     assert preview.shape == (48, 384, 192 + 512 + 192, 3)
     for panel in (slice(0, 192), slice(192, 704), slice(704, None)):
         assert preview[:, 20:, panel].amax(dim=(1, 2, 3)).min() > 0.5

@@ -1,6 +1,8 @@
 """The pose nodes in a real ComfyUI."""
 
+import ast
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,8 @@ from tcan_modules.pose import write_pose_keypoint
 from tests.graph_error import GraphError, GraphInterrupted
 from tests.host_nodes import Fed, capture
 from tests.pose.figures import FIXTURES, body, dance, fixture, track
+
+NODES = Path(__file__).parents[2] / "nodes"
 
 
 def keypoints(bodies, width: int = 512, height: int = 512) -> list[dict]:
@@ -190,3 +194,14 @@ def test_cancelling_between_frames(host) -> None:
     with pytest.raises(GraphInterrupted):
         host.run_graph(graph, on_progress=on_progress)
     assert seen == [1]
+
+
+@pytest.mark.parametrize("path", sorted(NODES.glob("pose_*.py")), ids=lambda path: path.stem)
+def test_the_nodes_compute_nothing(path: Path) -> None:
+    """They import neither torch nor numpy, and the only operator joins paths."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    imported = {alias.name.split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    imported |= {str(node.module).split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert not imported & {"torch", "numpy", "scipy", "PIL"}
+    operators = {type(node.op) for node in ast.walk(tree) if isinstance(node, ast.BinOp)}
+    assert not operators - {ast.Div}  # Path / name
