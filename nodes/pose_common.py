@@ -1,4 +1,4 @@
-"""What the pose nodes share: the POSE_KEYPOINT socket, the folders with detector models, progress and cancelling."""
+"""Shared by the pose nodes: the POSE_KEYPOINT socket, model folders, progress."""
 
 import os
 from pathlib import Path
@@ -7,12 +7,13 @@ import folder_paths
 from comfy_api.latest import io
 
 PoseKeypoint = io.Custom("POSE_KEYPOINT")
-DETECTORS = ("dwpose", "openpose", "mediapipe")
 
 
 def model_folders(detector: str) -> list[Path]:
-    """Where a detector's files may lie: models/<detector>, folders of that name in extra_model_paths.yaml, and where
-    comfyui_controlnet_aux keeps its downloads."""
+    """Folders that may hold a detector's files.
+
+    ``models/<detector>``, the folders of that name in extra_model_paths.yaml, and those to which comfyui_controlnet_aux downloads.
+    """
     folders = [Path(folder_paths.models_dir) / detector]
     if detector in folder_paths.folder_names_and_paths:
         folders += map(Path, folder_paths.get_folder_paths(detector))
@@ -24,8 +25,9 @@ def model_folders(detector: str) -> list[Path]:
 
 
 def each_frame(total: int):
-    """A function to call after each of `total` frames: it moves the node's progress bar, and raises when the run was
-    cancelled.
+    """A function to call after each of ``total`` frames.
+
+    It moves the node's progress bar, and raises if the run was cancelled.
     """
     import comfy.model_management
     import comfy.utils

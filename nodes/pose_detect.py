@@ -1,12 +1,15 @@
-"""Pose Detect."""
+"""The node Pose Detect."""
 
 from comfy_api.latest import io
 
-from .pose_common import DETECTORS, PoseKeypoint, each_frame, model_folders
+from ..tcan_modules.pose.choices import DETECTORS
+from .pose_common import PoseKeypoint, each_frame, model_folders
 from .sockets import CATEGORY
 
 
 class TCANPoseDetect(io.ComfyNode):
+    """Find people in pictures and draw their skeletons."""
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -14,20 +17,20 @@ class TCANPoseDetect(io.ComfyNode):
             display_name="Pose Detect",
             category=CATEGORY,
             description=(
-                "Finds the people in pictures or the frames of a video. The detectors of comfyui_controlnet_aux can"
-                " be used in its place: their POSE_KEYPOINT output fits wherever ours does."
+                "Finds the people in pictures or in the frames of a video, and draws their skeletons. You can use the detectors"
+                " of comfyui_controlnet_aux instead: their POSE_KEYPOINT output fits the same inputs."
             ),
             inputs=[
                 io.Image.Input("image", tooltip="The character's picture, or the frames of the driving video."),
                 io.Combo.Input(
                     "detector",
                     options=list(DETECTORS),
-                    default="dwpose",
+                    default=DETECTORS[0],
                     tooltip=(
-                        "dwpose: the authors' own, everybody with hands (needs rtmlib, onnxruntime and two files in"
-                        " models/dwpose). openpose: everybody (needs controlnet-aux and three files in"
-                        " models/openpose; non-commercial licence). mediapipe: one person, no files (needs the"
-                        " library mediapipe 0.10.21). Nothing is downloaded for you."
+                        "dwpose: the authors' detector; finds everybody, with hands (needs rtmlib, onnxruntime and two files in"
+                        " models/dwpose). openpose: finds everybody (needs controlnet-aux and three files in"
+                        " models/openpose; non-commercial licence). mediapipe: finds one person, without files (needs the"
+                        " library mediapipe 0.10.21). Nothing is downloaded automatically."
                     ),
                 ),
                 io.Int.Input(
@@ -37,19 +40,19 @@ class TCANPoseDetect(io.ComfyNode):
                     max=4096,
                     step=8,
                     tooltip=(
-                        "Pictures are resized to so many pixels on the shorter side before the detection; poses have this size."
+                        "Pictures are resized to this many pixels on the shorter side before detection; the poses have this size."
                     ),
                 ),
                 io.Boolean.Input(
                     "hands",
                     default=False,
                     optional=True,
-                    tooltip="Find and draw hands too. TCAN's own examples are made without.",
+                    tooltip="Finds and draws hands too. TCAN's own examples have none.",
                 ),
             ],
             outputs=[
-                PoseKeypoint.Output(display_name="pose_keypoint", tooltip="Everybody found in each frame, in pixels."),
-                io.Image.Output(display_name="pose_images", tooltip="The skeletons on black, one picture for each frame."),
+                PoseKeypoint.Output(display_name="pose_keypoint", tooltip="The poses of all people in each frame, in pixels."),
+                io.Image.Output(display_name="pose_images", tooltip="The skeletons on black, one picture per frame."),
             ],
         )
 

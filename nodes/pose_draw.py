@@ -1,4 +1,4 @@
-"""Pose Draw."""
+"""The node Pose Draw."""
 
 from comfy_api.latest import io
 
@@ -7,17 +7,19 @@ from .sockets import CATEGORY
 
 
 class TCANPoseDraw(io.ComfyNode):
+    """Draw skeletons."""
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="TCANPoseDraw",
             display_name="Pose Draw",
             category=CATEGORY,
-            description=("Draws skeletons as the OpenPose ControlNet knows them: one picture for each frame, everybody in it."),
+            description="Draws skeletons as the OpenPose ControlNet was trained on them: one picture per frame, with everybody in it.",
             inputs=[
                 PoseKeypoint.Input(
                     "pose_keypoint",
-                    tooltip="Poses from a detector, an editor or a JSON file, in pixels or in 0..1 of their canvas.",
+                    tooltip="Poses from a detector, an editor or a JSON file, in pixels or in fractions (0..1) of their canvas.",
                 ),
                 io.Int.Input(
                     "width",
@@ -25,7 +27,7 @@ class TCANPoseDraw(io.ComfyNode):
                     min=0,
                     max=16384,
                     step=8,
-                    tooltip=("Width of the pictures; 0 is as detected, or follows from the height. Proportions are kept."),
+                    tooltip="Width of the pictures. 0: as detected, or calculated from the height. Proportions are kept.",
                 ),
                 io.Int.Input(
                     "height",
@@ -33,11 +35,11 @@ class TCANPoseDraw(io.ComfyNode):
                     min=0,
                     max=16384,
                     step=8,
-                    tooltip=("Height of the pictures; 0 is as detected, or follows from the width. Proportions are kept."),
+                    tooltip="Height of the pictures. 0: as detected, or calculated from the width. Proportions are kept.",
                 ),
-                io.Boolean.Input("hands", default=False, optional=True, tooltip="Draw hands where the poses have them."),
+                io.Boolean.Input("hands", default=False, optional=True, tooltip="Draws hands if the poses have them."),
             ],
-            outputs=[io.Image.Output(display_name="pose_images", tooltip="The skeletons on black.")],
+            outputs=[io.Image.Output(display_name="pose_images", tooltip="The skeletons on black, one picture per frame.")],
         )
 
     @classmethod

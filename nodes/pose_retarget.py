@@ -1,13 +1,15 @@
-"""Pose Retarget."""
+"""The node Pose Retarget."""
 
 from comfy_api.latest import io
 
-from ..tcan_modules.log import log
+from ..tcan_modules.pose.choices import FITS, GAPS, MODES, PEOPLE, SMOOTHINGS
 from .pose_common import PoseKeypoint, each_frame
 from .sockets import CATEGORY
 
 
 class TCANPoseRetarget(io.ComfyNode):
+    """Retarget the poses of a driving video to a character."""
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -15,55 +17,54 @@ class TCANPoseRetarget(io.ComfyNode):
             display_name="Pose Retarget",
             category=CATEGORY,
             description=(
-                "Refits the poses of a driving video to the character's body, in the character's picture. Needs two"
-                " inputs; everything else has the authors' settings."
+                "Retargets the poses of a driving video to the character's body, in the character's picture. Needs only two"
+                " inputs; the defaults are the authors' settings."
             ),
             inputs=[
-                PoseKeypoint.Input(
-                    "character", tooltip="The pose of the character's picture (its first frame, if there are more)."
-                ),
+                PoseKeypoint.Input("character", tooltip="The pose of the character's picture (only the first frame is used)."),
                 PoseKeypoint.Input("driving", tooltip="The poses of the driving video."),
                 io.Combo.Input(
                     "mode",
-                    options=["relative", "absolute"],
-                    default="relative",
+                    options=list(MODES),
+                    default=MODES[0],
                     tooltip=(
                         "relative: bones shorten as the driver's do (a turn, an arm towards the camera), and the"
-                        " neck moves along. absolute: every bone always has the character's full length, and the"
+                        " neck moves along. absolute: every bone keeps the character's full length, and the"
                         " neck stays in place."
                     ),
                 ),
                 io.Combo.Input(
                     "fit",
-                    options=["authors", "to_scale", "keep_character"],
-                    default="authors",
+                    options=list(FITS),
+                    default=FITS[0],
                     optional=True,
                     tooltip=(
                         "authors: as in their code; the neck's travel depends on the driving video's size. to_scale:"
-                        " the travel is scaled like the body, for any two sizes and aspect ratios. keep_character:"
-                        " the character keeps its place and size in its picture, however the driver walks about or"
-                        " nears the camera."
+                        " the travel is scaled like the body, for any sizes and aspect ratios. keep_character:"
+                        " the character keeps its place and size in its picture, even if the driver walks about or"
+                        " approaches the camera."
                     ),
                 ),
-                *_person_inputs("driving", "the driving video"),
+                *_person_inputs("driving", "the driving video", " The same person is followed through the video."),
                 *_person_inputs("character", "the character's picture"),
                 io.Combo.Input(
                     "gaps",
-                    options=["interpolate", "hold"],
-                    default="interpolate",
+                    options=list(GAPS),
+                    default=GAPS[0],
                     optional=True,
                     tooltip=(
-                        "Where the driver was not found: move from the pose before to the pose after, or hold the pose before."
+                        "Frames in which the driver was not found. interpolate: moves from the pose before to the pose after."
+                        " hold: repeats the pose before."
                     ),
                 ),
                 io.Combo.Input(
                     "smoothing",
-                    options=["off", "one_euro", "savitzky_golay"],
-                    default="off",
+                    options=list(SMOOTHINGS),
+                    default=SMOOTHINGS[0],
                     optional=True,
                     tooltip=(
-                        "Calms trembling poses. one_euro leaves fast movement alone; savitzky_golay smooths all"
-                        " alike, without lag."
+                        "Calms jittering poses. one_euro preserves fast movement; savitzky_golay smooths all movement"
+                        " equally, without lag."
                     ),
                 ),
                 io.Float.Input(
@@ -73,40 +74,40 @@ class TCANPoseRetarget(io.ComfyNode):
                     max=1.0,
                     step=0.05,
                     optional=True,
-                    tooltip="How much is smoothed.",
+                    tooltip="How strongly to smooth; 1 is the strongest.",
                 ),
                 io.Boolean.Input(
                     "crop",
                     default=False,
                     optional=True,
                     tooltip=(
-                        "The authors' crop: cut everything a tenth below the character's lowest wrist or hip."
+                        "The authors' crop: cuts off the picture from a tenth of its height below the character's lowest wrist or hip."
                         " Connect character_image and use its output as the reference, so that picture and poses are"
                         " cut alike."
                     ),
                 ),
-                io.Boolean.Input("hands", default=False, optional=True, tooltip="Draw hands where the driving poses have them."),
+                io.Boolean.Input("hands", default=False, optional=True, tooltip="Draws hands if the driving poses have them."),
                 io.Image.Input(
                     "character_image",
                     optional=True,
-                    tooltip="The character's picture: shown in the preview, and cut with the poses.",
+                    tooltip="The character's picture: appears in the preview, and is cut with the poses.",
                 ),
-                io.Image.Input("driving_images", optional=True, tooltip="The driving video's frames, for the preview alone."),
+                io.Image.Input("driving_images", optional=True, tooltip="The driving video's frames, only for the preview."),
             ],
             outputs=[
                 PoseKeypoint.Output(
-                    display_name="pose_keypoint", tooltip="The refitted poses, in pixels of the character's picture."
+                    display_name="pose_keypoint", tooltip="The retargeted poses, in pixels of the character's picture."
                 ),
                 io.Image.Output(
-                    display_name="pose_images", tooltip="The refitted skeletons, in the size of the character's poses."
+                    display_name="pose_images", tooltip="The retargeted skeletons, in the size of the character's poses."
                 ),
                 io.Image.Output(
                     display_name="preview",
-                    tooltip=("Character, driver and refitted pose side by side, at most 48 frames spread over the video."),
+                    tooltip=("Character, driver and retargeted pose side by side, at most 48 frames spread over the video."),
                 ),
                 io.Image.Output(
                     display_name="character_image",
-                    tooltip="The connected character_image, cut like the poses where the crop is on.",
+                    tooltip="The connected character_image, cut like the poses if crop is on.",
                 ),
             ],
         )
@@ -117,34 +118,25 @@ class TCANPoseRetarget(io.ComfyNode):
     ) -> io.NodeOutput:
         from comfy_execution.graph_utils import ExecutionBlocker
 
-        from ..tcan_modules import pose
+        from ..tcan_modules.pose import RetargetOptions, retarget_video
 
-        body, driver = pose.read_pose_keypoint(character), pose.read_pose_keypoint(driving)
-        if character_image is not None:
-            pose.check_matches(character_image, body[0])
-        fitted = pose.refit(body, driver, pose.Options(mode=mode, **options))
-        note = pose.describe_gaps(fitted.driving, options.get("gaps", "interpolate"))
-        if note:
-            log.warning("Pose Retarget: %s", note)
-        if character_image is None:
-            cut = ExecutionBlocker("Pose Retarget has no character_image to give: connect one to its input.")
-        else:
-            cut = pose.crop_image(character_image, fitted.share)
-        frames = fitted.poses.frames()
-        pictures = pose.as_image(pose.draw_frames(frames, hands=hands, on_frame=each_frame(len(frames))))
-        preview = pose.side_by_side(fitted, None if character_image is None else cut, driving_images, hands)
-        return io.NodeOutput(pose.write_pose_keypoint(frames), pictures, preview, cut)
+        chosen = RetargetOptions(mode=mode, **options)
+        video = retarget_video(character, driving, chosen, hands, character_image, driving_images, progress=each_frame)
+        cut = video.character_image
+        if cut is None:
+            cut = ExecutionBlocker("Pose Retarget has no character_image to output: connect one to its input.")
+        return io.NodeOutput(video.pose_keypoint, video.pose_images, video.preview, cut)
 
 
-def _person_inputs(name: str, where: str) -> list:
-    """The inputs that choose one of several people in `where`."""
+def _person_inputs(name: str, where: str, more: str = "") -> list:
+    """The inputs that choose one of several people in ``where``; ``more`` ends a tooltip."""
     return [
         io.Combo.Input(
             f"{name}_person",
-            options=["largest", "leftmost", "index"],
-            default="largest",
+            options=list(PEOPLE),
+            default=PEOPLE[0],
             optional=True,
-            tooltip=f"Which person of {where}, where it shows several. The same person is followed through a video.",
+            tooltip=f"Which person of {where}, if it shows several.{more}",
         ),
         io.Int.Input(
             f"{name}_index",

@@ -1,7 +1,7 @@
-"""The authors' crop of the character: everything below the lowest visible wrist or hip, plus a tenth of the picture, is
-cut off.
+"""The authors' crop of the character: just below the lowest wrist or hip.
 
-The reference picture and the poses must be cut alike, or they no longer match (their utils.py, `pose_base_crop`).
+Cuts a tenth of the picture below it. The reference picture and the poses must be cut alike, or they no longer match (the authors'
+utils.py, ``pose_base_crop``).
 """
 
 import torch
@@ -16,34 +16,47 @@ ROUNDING = 0.02
 
 
 def kept_share(character: PoseTrack) -> float:
-    """The share of the picture's height that is kept, 0..1; 1 when no wrist or hip decides."""
+    """Share of the picture's height that the crop keeps, 0..1.
+
+    Args:
+        character: poses of the character's picture; only the first frame decides.
+
+    Returns:
+        The share; 1 if no wrist or hip is visible in the picture's middle eight tenths.
+    """
     heights = [character.points[0, joint, 1] / character.height for joint in DECISIVE if character.seen[0, joint]]
     heights = [height for height in heights if MARGIN < height < 1 - MARGIN]
     return min(1.0, max(heights) + MARGIN) if heights else 1.0
 
 
-def kept_rows(share: float, height: int) -> int:
-    """How many of a picture's `height` rows are kept."""
+def kept_height(share: float, height: int) -> int:
+    """Height in pixels that is left of a picture of ``height`` pixels."""
     return max(1, int(share * height))
 
 
 def crop_track(track: PoseTrack, share: float) -> PoseTrack:
-    """The track on a canvas cut at the bottom; key points keep their places, also below the cut."""
-    return track.with_parts(height=kept_rows(share, track.height))
+    """Cut the bottom of the canvas; keypoints keep their coordinates, also below the cut."""
+    return track.replaced(height=kept_height(share, track.height))
 
 
 def crop_image(image: torch.Tensor, share: float) -> torch.Tensor:
-    """IMAGE [frames, height, width, channels] cut at the bottom."""
-    return image[:, : kept_rows(share, image.shape[1])]
+    """Cut the bottom of an IMAGE ``[frames, height, width, channels]``."""
+    return image[:, : kept_height(share, image.shape[1])]
 
 
 def check_matches(image: torch.Tensor, frame: PoseFrame) -> None:
-    """Raises ValueError when an IMAGE [frames, height, width, channels] cannot be the picture in which `frame` was
-    detected.
+    """Check that an IMAGE has the proportions of the picture in which a frame was detected.
+
+    Args:
+        image: ``[frames, height, width, channels]``.
+        frame: the character's poses.
+
+    Raises:
+        ValueError: the proportions differ by more than rounding.
     """
     height, width = image.shape[1:3]
     if abs(width * frame.height / (height * frame.width) - 1) > ROUNDING:
         raise ValueError(
             f"The character_image is {width} x {height}, but the character's poses are {frame.width} x"
-            f" {frame.height}, which has other proportions: connect the picture in which these poses were detected."
+            f" {frame.height}, so the proportions differ: connect the picture in which the poses were detected."
         )

@@ -1,9 +1,9 @@
-"""Draws skeletons as the OpenPose ControlNet was trained on them.
+"""Draw skeletons as the OpenPose ControlNet was trained on them.
 
-Limbs are ellipses of half-width 4 at 60 % brightness, joints are full discs of radius 4, in OpenPose's 18 colours on
-black; hands, when asked for, are lines 3 pixels wide in the colours of the rainbow with blue discs. Sizes are pixels of
-the drawn picture, whatever its size, and positions are cut to whole pixels, both as in the authors' drawing (their
-utils.py, `draw_bodyhand`). Drawn with PIL, which every ComfyUI has.
+Limbs are ellipses of half-width 4 at 60 % brightness and joints full discs of radius 4, in OpenPose's 18 colours on black. Hands
+are optional: lines 3 pixels wide in the colours of the rainbow, with blue discs. Sizes are pixels of the drawn picture at any
+resolution, and positions are truncated to whole pixels; both as in the authors' utils.py, ``draw_bodyhand``. PIL draws, which
+every ComfyUI has.
 """
 
 import colorsys
@@ -78,13 +78,14 @@ LIMB_HALF_WIDTH = 4
 JOINT_RADIUS = 4
 HAND_EDGES = tuple((0 if joint == 0 else 4 * finger + joint, 4 * finger + joint + 1) for finger in range(5) for joint in range(4))
 HAND_LINE_WIDTH = 3  # cv2's line of thickness 2 covers three pixels
-# Farther out than any limb reaches into the picture; keeps wild key points from costing time.
+# Coordinates are clipped to this: no limb reaches the picture from beyond, and wild keypoints would cost time.
 FAR = 100_000
 
 
 def _palette() -> np.ndarray:
-    """All colours of a drawing, uint8 [57, 3]: black, 17 limbs at 60 %, 18 joints, 20 lines of a hand, its
-    joints' blue.
+    """All colours of a drawing, uint8 ``[57, 3]``.
+
+    Black, 17 limbs at 60 %, 18 joints, 20 lines of a hand, the blue of its joints.
     """
     limbs = [[channel * 6 // 10 for channel in color] for color in COLORS[: len(LIMBS)]]
     rainbow = [
@@ -107,16 +108,27 @@ _DISC = Image.fromarray(np.where(_OFFSETS[:, None] ** 2 + _OFFSETS**2 <= JOINT_R
 
 
 def draw_frames(frames: list[PoseFrame], width: int = 0, height: int = 0, hands: bool = False, on_frame=None) -> torch.Tensor:
-    """Draws each frame into a picture: uint8 [frames, height, width, 3]; `as_image` makes the host's IMAGE of it.
+    """Draw each frame into a picture.
 
-    Width and height 0 mean those of the first frame's canvas; when one of the two is 0 it follows from the other by the
-    canvas' proportions. Skeletons keep their proportions and are centred in a picture of other proportions.
-    `on_frame()` is called after each.
+    Skeletons keep their proportions and are centred in a picture of other proportions.
+
+    Args:
+        frames: the poses.
+        width: the pictures' width; 0 is that of the first frame's canvas, or follows from ``height`` by the canvas' proportions.
+        height: the pictures' height; 0 likewise.
+        hands: draws hands too.
+        on_frame: called without arguments after each frame; may raise to stop.
+
+    Returns:
+        uint8 ``[frames, height, width, 3]``; ``as_image`` converts it to ComfyUI's IMAGE.
+
+    Raises:
+        ValueError: there is no frame.
     """
     width, height = drawn_size(frames, width, height)
     pictures = torch.zeros((len(frames), height, width, 3), dtype=torch.uint8)
     for picture, frame in zip(pictures.numpy(), frames):
-        # Only the skeleton's pixels are written: most of the black is never touched, which halves the time.
+        # Only the skeleton's pixels are written: most of the black stays untouched, which halves the time.
         colors = draw_people(fit_people(frame, width, height), width, height, hands)
         drawn = colors.nonzero()
         picture[drawn] = PALETTE[colors[drawn]]
@@ -126,14 +138,17 @@ def draw_frames(frames: list[PoseFrame], width: int = 0, height: int = 0, hands:
 
 
 def as_image(pictures: torch.Tensor) -> torch.Tensor:
-    """uint8 pictures as the host's IMAGE: float32 in 0..1, four times the memory."""
+    """Convert uint8 pictures ``[frames, height, width, 3]`` to IMAGE, float32 in 0..1.
+
+    Needs four times the memory.
+    """
     return pictures.to(torch.float32).div_(255)
 
 
 def drawn_size(frames: list[PoseFrame], width: int = 0, height: int = 0) -> tuple[int, int]:
-    """The width and height that `draw_frames` will draw at, in pixels."""
+    """Width and height in pixels at which ``draw_frames`` draws."""
     if not frames:
-        raise ValueError("There is no frame to draw.")
+        raise ValueError("There is no frame to draw: connect poses of at least one frame.")
     canvas = frames[0]
     if width <= 0 and height <= 0:
         return canvas.width, canvas.height
@@ -145,7 +160,7 @@ def drawn_size(frames: list[PoseFrame], width: int = 0, height: int = 0) -> tupl
 
 
 def fit_people(frame: PoseFrame, width: int, height: int) -> list[Person]:
-    """The people of a frame moved into a picture of `width` x `height` pixels: one scale for both axes, centred."""
+    """Move a frame's people into a picture of ``width`` x ``height``, centred, at one scale."""
     if (frame.width, frame.height) == (width, height):
         return frame.people
     scale = min(width / frame.width, height / frame.height)
@@ -154,8 +169,10 @@ def fit_people(frame: PoseFrame, width: int, height: int) -> list[Person]:
 
 
 def draw_people(people: list[Person], width: int, height: int, hands: bool = False) -> np.ndarray:
-    """Draws people given in pixels of the picture, as indices into `PALETTE`: uint8 [height, width], 0 where nothing is
-    drawn.
+    """Draw people, given in pixels of the picture, as indices into ``PALETTE``.
+
+    Returns:
+        uint8 ``[height, width]``; 0 is the background.
     """
     picture = Image.new("L", (width, height))
     brush = ImageDraw.Draw(picture)
@@ -196,8 +213,15 @@ def _disc(brush: ImageDraw.ImageDraw, point: np.ndarray, fill: int) -> None:
 
 
 def _limb_outlines(ends: np.ndarray) -> np.ndarray:
-    """Ellipses along limbs: `ends` [limbs, 2, 2] to whole-pixel outlines [limbs, angles, 2]. Lengths, centres and
-    angles are cut to whole pixels and degrees, as the authors draw them.
+    """Ellipses along limbs.
+
+    Lengths, centres and angles are truncated to whole pixels and degrees, as in the authors' drawing.
+
+    Args:
+        ends: ``[limbs, 2 ends, 2]``.
+
+    Returns:
+        Outlines in whole pixels ``[limbs, angles, 2]``.
     """
     along = ends[:, 0] - ends[:, 1]
     centre = ends.mean(axis=1).astype(int)

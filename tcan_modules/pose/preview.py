@@ -1,41 +1,62 @@
-"""A picture to look at: character, driver and retargeted skeleton side by side."""
+"""Preview of a retargeting: character, driver and retargeted skeleton side by side."""
 
 import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
 from .draw import as_image, draw_frames
-from .refit import Refitted
 from .skeleton import PoseTrack
 
 PANEL_HEIGHT = 384
-# The preview of a longer video shows so many frames, evenly spread.
+# A longer video shows this many frames, evenly spread.
 MOST_FRAMES = 48
 DIMMED = 0.45
 LABEL_HEIGHT = 18
 
 
 def side_by_side(
-    fitted: Refitted,
+    character: PoseTrack,
+    driving: PoseTrack,
+    poses: PoseTrack,
     character_image: torch.Tensor | None = None,
     driving_images: torch.Tensor | None = None,
     hands: bool = False,
 ) -> torch.Tensor:
-    """Three panels for each of at most `MOST_FRAMES` frames: IMAGE [frames, height, width, 3].
+    """Draw three panels for each of at most ``MOST_FRAMES`` frames.
 
-    Skeletons lie over the dimmed pictures where those are given, the character's cut like its poses; any size will do.
-    Frames in which nobody was found are labelled.
+    Skeletons are drawn over the dimmed pictures, if given. A label marks the frames in which nobody was found.
+
+    Args:
+        character: the character, 1 frame.
+        driving: the driver.
+        poses: the retargeted poses.
+        character_image: IMAGE ``[1 or frames, height, width, channels]`` of any size, cut like the poses.
+        driving_images: IMAGE ``[frames, height, width, channels]`` of any size.
+        hands: draws hands too.
+
+    Returns:
+        IMAGE ``[frames, PANEL_HEIGHT, width, 3]``.
     """
-    count = len(fitted.driving)
+    count = len(driving)
     shown = np.unique(np.linspace(0, count - 1, min(count, MOST_FRAMES)).round().astype(int))
-    character = _panels(fitted.character, [0], character_image, "character", hands).expand(len(shown), -1, -1, -1)
-    driver = _panels(fitted.driving, shown, driving_images, "driver", hands)
-    return torch.cat([character, driver, _panels(fitted.poses, shown, character_image, "retargeted", hands)], dim=2)
+    left = _panels(character, [0], character_image, "character", hands).expand(len(shown), -1, -1, -1)
+    middle = _panels(driving, shown, driving_images, "driver", hands)
+    right = _panels(poses, shown, character_image, "retargeted", hands)
+    return torch.cat([left, middle, right], dim=2)  # [frames, height, width, 3]
 
 
 def _panels(track: PoseTrack, shown, images: torch.Tensor | None, title: str, hands: bool) -> torch.Tensor:
-    """One panel for each shown frame [frames, PANEL_HEIGHT, w, 3]; `images` has one picture, or one for each frame of
-    the track.
+    """Draw one panel for each shown frame of a track.
+
+    Args:
+        track: the poses.
+        shown: indices of the frames.
+        images: IMAGE ``[frames, height, width, channels]``; the last picture serves for all frames after it.
+        title: the label.
+        hands: draws hands too.
+
+    Returns:
+        ``[shown, PANEL_HEIGHT, width, 3]``.
     """
     frames = track.frames()
     width = max(1, round(track.width * PANEL_HEIGHT / track.height))
@@ -49,12 +70,13 @@ def _panels(track: PoseTrack, shown, images: torch.Tensor | None, title: str, ha
 
 
 def _resized(image: torch.Tensor, width: int) -> torch.Tensor:
+    """Resize a picture ``[h, w, channels]`` to a panel ``[PANEL_HEIGHT, width, 3]``."""
     picture = Image.fromarray((image[..., :3].clamp(0, 1) * 255).to(torch.uint8).cpu().numpy())
     return torch.from_numpy(np.asarray(picture.resize((width, PANEL_HEIGHT), Image.Resampling.BILINEAR)).astype(np.float32) / 255)
 
 
 def _label(panel: torch.Tensor, text: str) -> None:
-    """Writes a line of text into the top left corner of a panel [h, w, 3], in place."""
+    """Write a line of text into the top left corner of a panel ``[h, w, 3]``, in place."""
     strip = Image.new("L", (panel.shape[1], LABEL_HEIGHT))
     ImageDraw.Draw(strip).text((6, 3), text, fill=255)
     written = torch.from_numpy(np.asarray(strip).astype(np.float32) / 255)[..., None]

@@ -1,29 +1,28 @@
-"""Refits a driving person's poses to the body of a character (the paper's appendix on pose retargeting; the authors'
-utils.py, `relative_balanced_pose_transform`).
+"""Retarget a driver's poses to the body of a character.
 
-The pivot is the length from nose to neck. Each bone takes the character's length, left and right by their larger, in
-the driver's direction, from the neck outwards. In `relative` mode it is scaled by how the driver's own bone changed
-since the first frame (at most 1.1), so that foreshortening stays, and the neck moves as the driver's does; in
-`absolute` mode neither. Beyond the authors: positions are not cut to whole pixels, and joints, bones and pivots that
-are missing somewhere have a sensible pose.
+Implements the paper's appendix on pose retargeting (the authors' utils.py, ``relative_balanced_pose_transform``).
 
-All lengths are pixels of the character's picture. Arrays are [frames, …].
+The pivot is the length from nose to neck. From the neck outwards, each bone takes the character's length (the larger of left and
+right) and the driver's direction. In ``relative`` mode the length is scaled by how the driver's own bone changed since the first
+frame (at most 1.1), so that foreshortening stays, and the neck moves as the driver's does. In ``absolute`` mode both stay
+constant. Unlike the authors' code, positions are not truncated to whole pixels, and missing joints, bones and pivots are replaced
+by sensible ones.
+
+All lengths are pixels of the character's picture. Arrays are ``[frames, …]``.
 """
 
 import numpy as np
 
+from .choices import FITS, MODES, check_choice
 from .extremities import follow_body
 from .skeleton import BONES, L_SHOULDER, MIRRORED, NECK, NOSE, PARENT, R_SHOULDER, PoseTrack
 
-MODES = ("relative", "absolute")
-FITS = ("authors", "to_scale", "keep_character")
 LONGEST_GROWTH = 1.1
-# A bone shorter than this share of the character's pivot points nowhere in particular, and is not brought to the
-# character's length.
+# The direction of a bone shorter than this share of the character's pivot is noise: it does not get the character's length.
 SHORTEST_SHARE = 0.1
 # A length below this share of the whole person counts as zero.
 NOTHING = 1e-4
-# The least pivot that a frame is believed to have, in the video's median.
+# The shortest pivot that a frame may have, as a share of the video's median.
 SHORTEST_PIVOT = 0.5
 
 _BONES = np.array(BONES)
@@ -31,27 +30,29 @@ _PARENTS = np.array([PARENT[bone] for bone in BONES])
 
 
 def retarget(character: PoseTrack, driving: PoseTrack, mode: str = "relative", fit: str = "authors") -> PoseTrack:
-    """The driving poses with the character's body, on the character's canvas. `character` is one frame; joints that the
-    driver lacks stay missing.
+    """Put the character's body into the driving poses, on the character's canvas.
 
-    `fit` says how the driver's size and travel are measured:
-    - `authors`: exactly their procedure. The neck's travel is taken in fractions of the driver's picture, so it depends
-      on that picture's size and aspect ratio.
-    - `to_scale`: in pixels, scaled like the body, so that it does not.
-    - `keep_character`: the neck stays where the character's is, and in `relative` mode the driver's growing and
-      shrinking as a whole (nearing or leaving the camera) is not taken over: the character keeps its place and size in
-      its picture.
+    Joints that the driver lacks stay missing.
 
-    Raises ValueError when the character shows no neck, or the modes are unknown.
+    Args:
+        character: one frame.
+        driving: the driver.
+        mode: ``relative`` or ``absolute``, see above.
+        fit: how the driver's size and travel are measured. ``authors``: exactly their procedure, which takes the neck's travel in
+            fractions of the driver's picture, so that it depends on that picture's size and aspect ratio. ``to_scale``: in pixels,
+            scaled like the body, so that it does not. ``keep_character``: the neck stays at the character's, and in ``relative`` mode
+            the driver's growing and shrinking as a whole (nearing or leaving the camera) is ignored, so that the character keeps its
+            place and size in its picture.
+
+    Raises:
+        ValueError: the character shows no neck, or the mode or fit is unknown.
     """
-    if mode not in MODES:
-        raise ValueError(f"Unknown retargeting mode '{mode}': choose one of {', '.join(MODES)}.")
-    if fit not in FITS:
-        raise ValueError(f"Unknown fit '{fit}': choose one of {', '.join(FITS)}.")
+    check_choice("retargeting mode", mode, MODES)
+    check_choice("fit", fit, FITS)
     if not character.seen[0, NECK]:
         raise ValueError(
-            "The character's neck was not found, and every bone is hung on it: use a picture that shows both"
-            " shoulders, another detector, or add the neck in a pose editor."
+            "The character's neck was not found, and all bones hang on it: use a picture that shows both"
+            " shoulders, try another detector, or add the neck in a pose editor."
         )
     lengths = character_lengths(character)
     scale = body_scale(lengths, character, driving)
@@ -69,11 +70,14 @@ def retarget(character: PoseTrack, driving: PoseTrack, mode: str = "relative", f
     start = character.points[0, NECK] + neck_travel(neck, scale, character, driving, mode, fit)
     new = hang_bones(points, seen, start, vectors, linked, new_lengths, scale)
     body = np.concatenate([np.where(driving.seen[..., None], new, 0.0), driving.seen[..., None].astype(float)], axis=-1)
-    return driving.with_parts(body=body, **follow_body(driving, body, scale), width=character.width, height=character.height)
+    return driving.replaced(body=body, **follow_body(driving, body, scale), width=character.width, height=character.height)
 
 
 def character_lengths(character: PoseTrack) -> np.ndarray:
-    """The character's bone lengths in pixels [18], left and right by their larger; NaN where neither side was seen."""
+    """The character's bone lengths in pixels ``[18]``, the larger of left and right.
+
+    NaN for a bone that is seen on neither side.
+    """
     points, seen = character.points[0], character.seen[0]
     lengths = np.full(len(points), np.nan)
     for bone in BONES:
@@ -85,8 +89,14 @@ def character_lengths(character: PoseTrack) -> np.ndarray:
 
 
 def bone_vectors(points: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Bones as vectors from parent to joint [frames, 18, 2], zero unless both ends were seen, which the second array
-    says [frames, 18].
+    """Bones as vectors from parent to joint.
+
+    Args:
+        points: ``[frames, 18, 2]``.
+        seen: bool ``[frames, 18]``.
+
+    Returns:
+        The vectors ``[frames, 18, 2]``, and whether both ends are seen, bool ``[frames, 18]``; the other vectors are zero.
     """
     vectors = np.zeros_like(points)
     linked = np.zeros_like(seen)
@@ -96,8 +106,13 @@ def bone_vectors(points: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.n
 
 
 def pivot_length(lengths: np.ndarray) -> float:
-    """The character's pivot in pixels: nose to neck, or where that is unseen or nothing the median of its bones; 0
-    without any.
+    """The character's pivot in pixels: nose to neck, or else the median of its bones.
+
+    Args:
+        lengths: bone lengths ``[18]``, NaN if unseen.
+
+    Returns:
+        The length; 0 if no bone has one.
     """
     if np.nan_to_num(lengths[NOSE]) > 0:
         return float(lengths[NOSE])
@@ -106,11 +121,19 @@ def pivot_length(lengths: np.ndarray) -> float:
 
 
 def body_scale(lengths: np.ndarray, character: PoseTrack, driving: PoseTrack) -> np.ndarray:
-    """The character's size over the driver's [frames]: the ratio of their pivots.
+    """Size of the character over the driver's: the ratio of their pivots.
 
-    Where the driver's pivot is unseen or has no length, the neighbouring frames' pivot; one much shorter than usual
-    (a bow) counts as half of the usual. Without any pivot, the median ratio of all bones that both show; without such
-    bones, that of the boxes around the joints that both show; without those, the ratio of the pictures.
+    Frames in which the driver's pivot is unseen or has no length take it from the neighbouring frames; one much shorter than usual (a
+    bow) counts as half of the usual. Without any pivot, the scale is the median ratio of all bones that both show; without such bones,
+    that of the boxes around the joints that both show; without those, the ratio of the pictures.
+
+    Args:
+        lengths: the character's bone lengths ``[18]``, NaN if unseen.
+        character: one frame.
+        driving: the driver.
+
+    Returns:
+        ``[frames]``.
     """
     vectors, linked = bone_vectors(driving.points, driving.seen)
     driver = np.linalg.norm(vectors, axis=-1)
@@ -129,7 +152,7 @@ def body_scale(lengths: np.ndarray, character: PoseTrack, driving: PoseTrack) ->
 
 
 def picture_scale(character: PoseTrack, driving: PoseTrack) -> float:
-    """The size of the character's picture over that of the driver's, by their areas."""
+    """Size of the character's picture over the driver's: root of the ratio of their areas."""
     return float(np.sqrt(character.width * character.height / (driving.width * driving.height)))
 
 
@@ -142,10 +165,21 @@ def bone_lengths(
     mode: str,
     fit: str,
 ) -> np.ndarray:
-    """The length that each bone gets, in pixels [frames, 18].
+    """New length of each bone in pixels.
 
-    A bone that the character lacks keeps the driver's proportion. A bone that is too short keeps the driver's length,
-    measured in `unit` pixels of the character's picture for one of the driver's [frames].
+    A bone that the character lacks keeps the driver's proportion. A bone that is too short keeps the driver's length.
+
+    Args:
+        lengths: the character's bone lengths ``[18]``, NaN if unseen.
+        vectors: the driver's bones ``[frames, 18, 2]``.
+        linked: bool ``[frames, 18]``, as ``bone_vectors`` returns it.
+        scale: scale of the whole body ``[frames]``.
+        unit: pixels of the character's picture for one of the driver's ``[frames]``, for bones that are too short.
+        mode: as in ``retarget``.
+        fit: as in ``retarget``.
+
+    Returns:
+        ``[frames, 18]``.
     """
     driver = np.linalg.norm(vectors, axis=-1)
     target = np.nan_to_num(lengths)
@@ -160,10 +194,17 @@ def bone_lengths(
 
 
 def growth(driver: np.ndarray, linked: np.ndarray, fit: str) -> np.ndarray:
-    """How long each of the driver's bones is compared with the first frame that shows it [frames, 18]; 1 where that
-    says nothing.
+    """Length of each of the driver's bones over that in the first frame that shows it.
 
-    With `keep_character` the growth of the person as a whole, the median over the bones, is divided out.
+    With ``keep_character`` the growth of the whole person, the median over the bones, is divided out.
+
+    Args:
+        driver: bone lengths ``[frames, 18]``.
+        linked: bool ``[frames, 18]``, as ``bone_vectors`` returns it.
+        fit: as in ``retarget``.
+
+    Returns:
+        ``[frames, 18]``; 1 for bones that are unseen or have no length.
     """
     linked = linked & (driver > 0)
     first = np.take_along_axis(driver, linked.argmax(axis=0)[None], axis=0)
@@ -178,11 +219,18 @@ def growth(driver: np.ndarray, linked: np.ndarray, fit: str) -> np.ndarray:
 
 
 def driver_neck(driving: PoseTrack, character: PoseTrack, scale: np.ndarray) -> np.ndarray:
-    """Where the driver's neck is, or would be, in every frame, in the driver's pixels [frames, 2].
+    """The driver's neck in every frame, or where it would be.
 
-    Unseen, it is the shoulders' middle; else it keeps its place to whatever joint is seen in this frame and was seen
-    together with the neck in the nearest one; else the character's proportions say where it is from the joints that
-    both show.
+    Unseen, it is the middle of the shoulders. Without both, it keeps its offset from the joints that are seen both in this frame and in
+    the nearest frame with a neck. Without such a frame, the character's proportions place it from the joints that both show.
+
+    Args:
+        driving: the driver.
+        character: one frame.
+        scale: scale of the whole body ``[frames]``.
+
+    Returns:
+        ``[frames, 2]`` in pixels of the driver's picture.
     """
     points, seen = driving.points, driving.seen
     neck = np.where(seen[:, [NECK]], points[:, NECK], np.nan)
@@ -205,7 +253,19 @@ def driver_neck(driving: PoseTrack, character: PoseTrack, scale: np.ndarray) -> 
 
 
 def neck_travel(neck: np.ndarray, scale: np.ndarray, character: PoseTrack, driving: PoseTrack, mode: str, fit: str) -> np.ndarray:
-    """How far the character's neck moves from its place, in pixels [frames, 2]."""
+    """How far the character's neck moves from its place.
+
+    Args:
+        neck: the driver's neck ``[frames, 2]``, in its own pixels.
+        scale: scale of the whole body ``[frames]``.
+        character: one frame.
+        driving: the driver.
+        mode: as in ``retarget``.
+        fit: as in ``retarget``.
+
+    Returns:
+        ``[frames, 2]`` in pixels.
+    """
     if mode == "absolute" or fit == "keep_character":
         return np.zeros_like(neck)
     travel = (neck - neck[driving.present.argmax()]) * scale[:, None]
@@ -223,15 +283,25 @@ def hang_bones(
     new_lengths: np.ndarray,
     scale: np.ndarray,
 ) -> np.ndarray:
-    """Joint positions [frames, 18, 2] from the neck (`start`) outwards, each bone in the driver's direction with its
-    new length.
+    """Place the joints from the neck outwards: the driver's directions, the new lengths.
 
-    A joint whose parent is unseen hangs on the nearest seen joint before it, at the driver's distance times the body's
-    scale.
+    A joint whose parent is unseen hangs on the nearest seen joint before it, at the driver's distance times the body's scale.
+
+    Args:
+        points: the driver's joints ``[frames, 18, 2]``.
+        seen: bool ``[frames, 18]``.
+        start: the new neck ``[frames, 2]``.
+        vectors: the driver's bones ``[frames, 18, 2]``.
+        linked: bool ``[frames, 18]``, as ``bone_vectors`` returns it.
+        new_lengths: ``[frames, 18]``.
+        scale: scale of the whole body ``[frames]``.
+
+    Returns:
+        ``[frames, 18, 2]``.
     """
     driver = np.linalg.norm(vectors, axis=-1)
     stretch = np.divide(new_lengths, driver, out=np.zeros_like(driver), where=driver > 0)
-    # For each joint its own place in the new pose and in the driver's, or that of the nearest seen joint before it.
+    # Each joint's position in the new pose and in the driver's, or that of the nearest seen joint before it.
     new, old = np.zeros_like(points), np.zeros_like(points)
     new[:, NECK], old[:, NECK] = start, points[:, NECK]
     for bone in BONES:
@@ -247,7 +317,15 @@ def hang_bones(
 
 
 def person_size(points: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    """Diagonal of the box around the seen joints, in pixels [frames]; 0 where none is seen."""
+    """Diagonal of the box around the seen joints, in pixels.
+
+    Args:
+        points: ``[frames, 18, 2]``.
+        seen: bool ``[frames, 18]``.
+
+    Returns:
+        ``[frames]``; 0 if no joint is seen.
+    """
     low = np.where(seen[..., None], points, np.inf).min(axis=1)
     high = np.where(seen[..., None], points, -np.inf).max(axis=1)
     some = seen.any(axis=1)
@@ -255,6 +333,6 @@ def person_size(points: np.ndarray, seen: np.ndarray) -> np.ndarray:
 
 
 def _interpolated(values: np.ndarray) -> np.ndarray:
-    """The values with NaN interpolated from their neighbours, held at both ends."""
+    """Replace NaN in ``values [frames]`` by interpolation, held at both ends."""
     known = np.flatnonzero(np.isfinite(values))
     return np.interp(np.arange(len(values)), known, values[known])

@@ -1,7 +1,8 @@
-"""The OpenPose body of 18 joints, and the classes that carry people through this package.
+"""The OpenPose body of 18 joints, and the classes that hold people.
 
-Coordinates are pixels of a canvas of `width` x `height`, x to the right, y down, floats. The third number of a key
-point is its confidence; 0 means that the joint was not seen, and its coordinates then mean nothing.
+Coordinates are floats, in pixels of a canvas of ``width`` x ``height``, x to the right, y down. The third number of a keypoint is its
+confidence; 0 means that it was not seen and that its coordinates have no meaning. Body, hands and face are the groups of a person's
+keypoints.
 """
 
 from dataclasses import dataclass, field, replace
@@ -51,7 +52,7 @@ JOINTS = (
 HAND_POINTS = 21
 FACE_POINTS = 70
 
-# The joint that each joint hangs on; a bone is named by its outer joint. The neck is the root.
+# The joint that each joint hangs on; a bone is named after its outer joint. The neck is the root.
 PARENT = (
     NECK,
     None,
@@ -103,14 +104,21 @@ MIRRORED = (
     (R_EAR, L_EAR),
 )
 
-PARTS = ("body", "left_hand", "right_hand", "face")
-PART_POINTS = {"body": len(JOINTS), "left_hand": HAND_POINTS, "right_hand": HAND_POINTS, "face": FACE_POINTS}
+GROUPS = ("body", "left_hand", "right_hand", "face")
+GROUP_POINTS = {"body": len(JOINTS), "left_hand": HAND_POINTS, "right_hand": HAND_POINTS, "face": FACE_POINTS}
 
 
 @dataclass(frozen=True)
 class Person:
-    """One person in one frame: `body` [18, 3], hands [21, 3] and `face` [n, 3] of (x, y, confidence), or None where not
-    detected.
+    """One person in one frame.
+
+    Each group holds (x, y, confidence); None if not detected.
+
+    Attributes:
+        body: ``[18, 3]``.
+        left_hand: ``[21, 3]``.
+        right_hand: ``[21, 3]``.
+        face: ``[n, 3]``.
     """
 
     body: np.ndarray
@@ -120,29 +128,34 @@ class Person:
 
     @property
     def seen(self) -> np.ndarray:
-        """Which of the 18 joints were seen, bool [18]."""
+        """Which of the 18 joints are seen, bool ``[18]``."""
         return self.body[:, 2] > 0
 
     def box(self) -> np.ndarray:
-        """Left, top, right, bottom of the seen joints, in pixels [4]; zeros when none is seen."""
+        """Left, top, right, bottom of the seen joints in pixels ``[4]``; zeros if none is seen."""
         points = self.body[self.seen, :2]
         return np.concatenate([points.min(0), points.max(0)]) if len(points) else np.zeros(4)
 
     def moved(self, scale, offset=(0.0, 0.0)) -> "Person":
-        """The same person with every coordinate times `scale` plus `offset`, both numbers or (x, y) in pixels."""
+        """The same person with every coordinate times ``scale`` plus ``offset``.
 
-        def move(part):
-            if part is None:
+        Args:
+            scale: a number or (x, y).
+            offset: a number or (x, y), in pixels.
+        """
+
+        def move(group):
+            if group is None:
                 return None
-            points = part[:, :2] * scale + np.asarray(offset, dtype=float)
-            return np.where(part[:, 2:] > 0, np.concatenate([points, part[:, 2:]], axis=1), 0.0)
+            points = group[:, :2] * scale + np.asarray(offset, dtype=float)
+            return np.where(group[:, 2:] > 0, np.concatenate([points, group[:, 2:]], axis=1), 0.0)
 
-        return Person(*(move(getattr(self, part)) for part in PARTS))
+        return Person(*(move(getattr(self, group)) for group in GROUPS))
 
 
 @dataclass(frozen=True)
 class PoseFrame:
-    """All people of one frame on a canvas of `width` x `height` pixels."""
+    """All people of one frame, on a canvas of ``width`` x ``height`` pixels."""
 
     people: list[Person]
     width: int
@@ -151,11 +164,16 @@ class PoseFrame:
 
 @dataclass(frozen=True)
 class PoseTrack:
-    """One person through a video.
+    """One person through a video, on a canvas of ``width`` x ``height`` pixels.
 
-    `body` [frames, 18, 3], `left_hand` and `right_hand` [frames, 21, 3], `face` [frames, n, 3] of (x, y, confidence),
-    zeros where nothing was seen. `filled` lists the frames in which nobody was detected and the pose was made from the
-    neighbours.
+    Each group holds (x, y, confidence), zeros for unseen keypoints.
+
+    Attributes:
+        body: ``[frames, 18, 3]``.
+        left_hand: ``[frames, 21, 3]``.
+        right_hand: ``[frames, 21, 3]``.
+        face: ``[frames, n, 3]``.
+        filled: the frames in which the person was not found and the pose comes from the neighbours.
     """
 
     body: np.ndarray
@@ -171,33 +189,33 @@ class PoseTrack:
 
     @property
     def points(self) -> np.ndarray:
-        """Joint positions [frames, 18, 2] in pixels."""
+        """Joint positions in pixels ``[frames, 18, 2]``."""
         return self.body[..., :2]
 
     @property
     def seen(self) -> np.ndarray:
-        """Which joints were seen, bool [frames, 18]."""
+        """Which joints are seen, bool ``[frames, 18]``."""
         return self.body[..., 2] > 0
 
     @property
     def present(self) -> np.ndarray:
-        """The frames in which the person has any joint, bool [frames]."""
+        """Which frames show any joint of the person, bool ``[frames]``."""
         return self.seen.any(axis=1)
 
-    def with_parts(self, **parts) -> "PoseTrack":
-        """A copy with other arrays for the named parts or fields."""
-        return replace(self, **parts)
+    def replaced(self, **changes) -> "PoseTrack":
+        """A copy with other values for the named attributes."""
+        return replace(self, **changes)
 
     def frames(self) -> list[PoseFrame]:
-        """The track as frames of at most one person; a hand or face without any point becomes None."""
+        """The track as frames of at most one person; a hand or face without a seen point is None."""
 
-        def part(name, t):
+        def group(name, t):
             array = getattr(self, name)[t]
             return array if (array[:, 2] > 0).any() else None
 
         return [
             PoseFrame(
-                [Person(self.body[t], *(part(name, t) for name in PARTS[1:]))] if self.present[t] else [],
+                [Person(self.body[t], *(group(name, t) for name in GROUPS[1:]))] if self.present[t] else [],
                 self.width,
                 self.height,
             )
@@ -206,15 +224,21 @@ class PoseTrack:
 
 
 def track_of(people: list[Person | None], width: int, height: int) -> PoseTrack:
-    """Stacks one person per frame (None: absent) into a `PoseTrack` of a `width` x `height` canvas."""
+    """Stack one person per frame into a track.
+
+    Args:
+        people: None for a frame without the person.
+        width: width of the canvas in pixels.
+        height: height of the canvas in pixels.
+    """
 
     def stack(name):
-        rows = [getattr(person, name) if person is not None else None for person in people]
-        points = max((len(row) for row in rows if row is not None), default=PART_POINTS[name])
-        out = np.zeros((len(rows), points, 3))
-        for t, row in enumerate(rows):
-            if row is not None:
-                out[t, : len(row)] = row
+        arrays = [getattr(person, name) if person is not None else None for person in people]
+        points = max((len(array) for array in arrays if array is not None), default=GROUP_POINTS[name])
+        out = np.zeros((len(arrays), points, 3))
+        for t, array in enumerate(arrays):
+            if array is not None:
+                out[t, : len(array)] = array
         return out
 
-    return PoseTrack(*(stack(name) for name in PARTS), width=width, height=height)
+    return PoseTrack(*(stack(name) for name in GROUPS), width=width, height=height)

@@ -1,15 +1,15 @@
-"""Smoothing of key points over time, for detectors that tremble.
+"""Smooth keypoints over time, for detectors whose poses jitter.
 
-Each stretch of frames in which a point was seen is smoothed on its own; points are neither made nor removed.
+Each run of frames in which a point is seen is smoothed separately; no point is added or removed.
 """
 
 import numpy as np
 from scipy.signal import savgol_filter
 
+from .choices import SMOOTHINGS, check_choice
 from .retarget import person_size
-from .skeleton import PARTS, PoseTrack
+from .skeleton import GROUPS, PoseTrack
 
-METHODS = ("off", "one_euro", "savitzky_golay")
 # One-Euro: the cutoff falls from the first to the second (in cycles per frame) as the strength goes from 0 to 1.
 CUTOFFS = (0.5, 0.02)
 SPEED_CUTOFF = 0.2
@@ -20,32 +20,45 @@ LONGEST_WINDOW = 25
 
 
 def smooth(track: PoseTrack, method: str = "off", strength: float = 0.5) -> PoseTrack:
-    """The track with smoother paths; `strength` 0..1.
+    """Smooth the path of every keypoint.
 
-    `one_euro` (Casiez, Roussel and Vogel 2012) smooths slow movement most and follows fast movement with little lag;
-    `savitzky_golay` fits parabolas over a window and has no lag. Raises ValueError for another method.
+    Args:
+        track: the person.
+        method: ``off``; ``one_euro`` (Casiez, Roussel and Vogel 2012), which smooths slow movement most and follows fast movement with
+            little lag; ``savitzky_golay``, which fits parabolas over a window and has no lag.
+        strength: 0..1.
+
+    Raises:
+        ValueError: the method is unknown.
     """
-    if method not in METHODS:
-        raise ValueError(f"Unknown smoothing '{method}': choose one of {', '.join(METHODS)}.")
+    check_choice("smoothing", method, SMOOTHINGS)
     if method == "off":
         return track
     sizes = person_size(track.points, track.seen)
     size = float(np.median(sizes[sizes > 0])) if (sizes > 0).any() else 1.0
-    parts = {}
-    for name in PARTS:
+    groups = {}
+    for name in GROUPS:
         array = getattr(track, name).copy()
         for point in range(array.shape[1]):
-            for stretch in _stretches(array[:, point, 2] > 0):
-                path = array[stretch, point, :2]
-                array[stretch, point, :2] = (
+            for run in _runs(array[:, point, 2] > 0):
+                path = array[run, point, :2]
+                array[run, point, :2] = (
                     one_euro(path / size, strength) * size if method == "one_euro" else savitzky_golay(path, strength)
                 )
-        parts[name] = array
-    return track.with_parts(**parts)
+        groups[name] = array
+    return track.replaced(**groups)
 
 
 def one_euro(path: np.ndarray, strength: float) -> np.ndarray:
-    """The One-Euro filter over a path [frames, 2] in body sizes: a low-pass whose cutoff rises with the speed."""
+    """One-Euro filter: a low-pass whose cutoff rises with the speed.
+
+    Args:
+        path: ``[frames, 2]`` in body sizes.
+        strength: 0..1.
+
+    Returns:
+        ``[frames, 2]``.
+    """
     lowest = CUTOFFS[0] * (CUTOFFS[1] / CUTOFFS[0]) ** strength
     out = path.copy()
     speed = np.zeros(path.shape[1])
@@ -56,19 +69,27 @@ def one_euro(path: np.ndarray, strength: float) -> np.ndarray:
 
 
 def savitzky_golay(path: np.ndarray, strength: float) -> np.ndarray:
-    """Parabolas fitted over a moving window of a path [frames, 2]; a path shorter than 5 frames is left as it is."""
+    """Fit parabolas over a moving window.
+
+    Args:
+        path: ``[frames, 2]``; one shorter than 5 frames stays unchanged.
+        strength: 0..1.
+
+    Returns:
+        ``[frames, 2]``.
+    """
     window = 5 + 2 * round(strength * (LONGEST_WINDOW - 5) / 2)
     window = min(window, len(path) - 1 + len(path) % 2)
     return savgol_filter(path, window, polyorder=2, axis=0) if window >= 5 else path
 
 
 def _share(cutoff: float) -> float:
-    """How much of a step a first-order low-pass with this cutoff (cycles per frame) takes at once."""
+    """Share of a step that a first-order low-pass passes at once; ``cutoff`` per frame."""
     turn = 2 * np.pi * cutoff
     return turn / (turn + 1)
 
 
-def _stretches(seen: np.ndarray) -> list[slice]:
-    """The runs of frames in which a point was seen."""
+def _runs(seen: np.ndarray) -> list[slice]:
+    """Runs of frames in which a point is seen; ``seen`` is bool ``[frames]``."""
     edges = np.flatnonzero(np.diff(np.concatenate([[0], seen.astype(np.int8), [0]])))
     return [slice(start, stop) for start, stop in zip(edges[::2], edges[1::2])]

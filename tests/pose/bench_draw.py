@@ -1,5 +1,6 @@
-"""How long 1,000 frames take, beside a loop over controlnet_aux's draw_poses in the same run: python -m
-tests.pose.bench_draw
+"""Time 1,000 frames, next to a loop over controlnet_aux's ``draw_poses`` in the same run.
+
+python dev.py python -m tests.pose.bench_draw
 """
 
 import time
@@ -8,7 +9,7 @@ import warnings
 import numpy as np
 import torch
 
-from tcan_modules.pose import Person, PoseFrame, as_image, draw_frames, read_pose_keypoint, refit, write_pose_keypoint
+from tcan_modules.pose import Person, PoseFrame, as_image, draw_frames, read_pose_keypoint, retarget_frames, write_pose_keypoint
 from tests.pose.figures import body, dance, track
 
 FRAMES = 1000
@@ -17,30 +18,30 @@ FRAMES = 1000
 def dancing(frames: int) -> list[PoseFrame]:
     """One dancer with hands, 512 x 512."""
     random = np.random.default_rng(0)
-    film = []
+    video = []
     for points in dance(frames):
         hands = [
             np.concatenate([points[wrist, :2] + random.normal(0, 9, (21, 2)), np.ones((21, 1))], axis=-1) for wrist in (7, 4)
         ]
-        film.append(PoseFrame([Person(points, *hands)], 512, 512))
-    return film
+        video.append(PoseFrame([Person(points, *hands)], 512, 512))
+    return video
 
 
 def controlnet_aux_pictures(frames: list[PoseFrame], hands: bool) -> np.ndarray:
-    """The frames as controlnet_aux draws them: uint8 [frames, height, width, 3]."""
+    """Draw the frames with controlnet_aux: uint8 ``[frames, height, width, 3]``."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from controlnet_aux.open_pose import PoseResult, draw_poses
         from controlnet_aux.open_pose.body import BodyResult, Keypoint
 
-    def keypoints(part, frame):
-        return [Keypoint(x / frame.width, y / frame.height) if seen else None for x, y, seen in part]
+    def keypoints(group, frame):
+        return [Keypoint(x / frame.width, y / frame.height) if seen else None for x, y, seen in group]
 
     def draw(frame):
         poses = [
             PoseResult(
                 BodyResult(keypoints(person.body, frame), 1.0, 18),
-                *(keypoints(part, frame) if hands else None for part in (person.left_hand, person.right_hand)),
+                *(keypoints(group, frame) if hands else None for group in (person.left_hand, person.right_hand)),
                 None,
             )
             for person in frame.people
@@ -58,17 +59,17 @@ def seconds(work) -> float:
 
 def main() -> None:
     torch.set_num_threads(1)
-    character, film = track([body(60)]).frames(), dancing(FRAMES)
-    controlnet_aux_pictures(film[:1], hands=False)  # its import
-    fitted, drawn = [], []
+    character, video = track([body(60)]).frames(), dancing(FRAMES)
+    controlnet_aux_pictures(video[:1], hands=False)  # its import
+    retargeted, drawn = [], []
     steps = {
-        "retarget": lambda: fitted.extend(refit(character, film).poses.frames()),
-        "draw": lambda: drawn.append(draw_frames(fitted)),
-        "make the host's float32 IMAGE of them": lambda: as_image(drawn[0]),
-        "draw with hands": lambda: draw_frames(fitted, hands=True),
-        "write and read POSE_KEYPOINT": lambda: read_pose_keypoint(write_pose_keypoint(fitted)),
-        "controlnet_aux draw_poses": lambda: controlnet_aux_pictures(film, hands=False),
-        "controlnet_aux draw_poses with hands": lambda: controlnet_aux_pictures(film, hands=True),
+        "retarget": lambda: retargeted.extend(retarget_frames(character, video).poses.frames()),
+        "draw": lambda: drawn.append(draw_frames(retargeted)),
+        "convert to float32 IMAGE": lambda: as_image(drawn[0]),
+        "draw with hands": lambda: draw_frames(retargeted, hands=True),
+        "write and read POSE_KEYPOINT": lambda: read_pose_keypoint(write_pose_keypoint(retargeted)),
+        "controlnet_aux draw_poses": lambda: controlnet_aux_pictures(video, hands=False),
+        "controlnet_aux draw_poses with hands": lambda: controlnet_aux_pictures(video, hands=True),
     }
     for name, step in steps.items():
         print(f"{name:40} {seconds(step):6.2f} s for {FRAMES} frames of 512 x 512")

@@ -9,8 +9,8 @@ from tcan_modules.pose.skeleton import BONES, NECK, PARENT, Person, PoseTrack, t
 
 FIXTURES = Path(__file__).with_name("fixtures")
 
-# Angles (degrees, 0 is right, 90 is down) and lengths (in nose-neck lengths) of the bones of somebody who stands
-# facing the camera.
+# Angles (degrees, 0 is right, 90 is down) and lengths (in nose-neck lengths) of the bones of a person who stands and
+# faces the camera.
 STANDING = {
     0: (-90, 1.0),
     2: (178, 0.75),
@@ -33,7 +33,15 @@ STANDING = {
 
 
 def body(pivot: float = 40.0, neck=(256.0, 130.0), turn=None, stretch=None, missing=()) -> np.ndarray:
-    """An OpenPose body [18, 3]: `pivot` pixels from nose to neck; `turn` degrees and `stretch` factors by bone."""
+    """An OpenPose body ``[18, 3]``.
+
+    Args:
+        pivot: pixels from nose to neck.
+        neck: x and y in pixels.
+        turn: degrees by bone.
+        stretch: factors by bone.
+        missing: joints that are not seen.
+    """
     turn, stretch = turn or {}, stretch or {}
     points = np.zeros((18, 3))
     points[NECK] = (*neck, 1.0)
@@ -47,7 +55,7 @@ def body(pivot: float = 40.0, neck=(256.0, 130.0), turn=None, stretch=None, miss
 
 
 def track(bodies, width: int = 512, height: int = 512) -> PoseTrack:
-    """Bodies [18, 3], one for each frame (None: absent), as a track."""
+    """A track of bodies ``[18, 3]``, one per frame; None if absent."""
     return track_of([None if points is None else Person(points) for points in bodies], width, height)
 
 
@@ -69,12 +77,12 @@ def dance(frames: int = 8, pivot: float = 40.0, **kwargs) -> list[np.ndarray]:
 
 
 def fixture(name: str) -> list[dict]:
-    """POSE_KEYPOINT as comfyui_controlnet_aux's own `encode_poses_as_dict` wrote it."""
+    """POSE_KEYPOINT, written by comfyui_controlnet_aux's own ``encode_poses_as_dict``."""
     return json.loads((FIXTURES / f"{name}.json").read_text())
 
 
 def bone_lengths(points: np.ndarray) -> np.ndarray:
-    """Lengths [..., 18] of the bones of joints [..., 18, 2]; 0 for the neck."""
+    """Bone lengths ``[..., 18]`` of joints ``[..., 18, 2]``; 0 for the neck."""
     lengths = np.zeros(points.shape[:-1])
     for bone in BONES:
         lengths[..., bone] = np.linalg.norm(points[..., bone, :] - points[..., PARENT[bone], :], axis=-1)

@@ -1,4 +1,4 @@
-"""Drawing, beside controlnet_aux's own, and its speed."""
+"""Drawing compared with controlnet_aux's own, and its speed."""
 
 import time
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tcan_modules.pose import Person, PoseFrame, as_image, draw_frames, refit, side_by_side
+from tcan_modules.pose import Person, PoseFrame, as_image, draw_frames, retarget_frames, side_by_side
 from tcan_modules.pose.draw import COLORS, LIMBS
 from tcan_modules.pose.skeleton import NECK, NOSE
 from tests.pose.bench_draw import controlnet_aux_pictures, dancing
@@ -18,7 +18,7 @@ def picture(points: np.ndarray, canvas=(512, 512), size=(0, 0)) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("hands", "share"), [(False, 0.01), (True, 0.04)])
-def test_pictures_are_controlnet_auxs_but_for_pixels_on_edges(hands: bool, share: float) -> None:
+def test_pictures_match_controlnet_aux_except_for_pixels_on_edges(hands: bool, share: float) -> None:
     frames = dancing(20)
     ours = draw_frames(frames, hands=hands).numpy()
     theirs = controlnet_aux_pictures(frames, hands)
@@ -45,7 +45,7 @@ def test_whole_batches_and_several_people() -> None:
     assert batch[0, :, :250].any() and batch[0, :, 260:].any() and not batch[1].any()
 
 
-def test_an_image_of_the_host_has_the_same_pictures() -> None:
+def test_an_image_has_the_same_pictures() -> None:
     pictures = draw_frames(track([body()]).frames())
     assert as_image(pictures).dtype == torch.float32 and (as_image(pictures) * 255).round().equal(pictures.float())
 
@@ -86,8 +86,8 @@ def test_points_outside_of_the_picture_do_no_harm() -> None:
 def test_the_preview_shows_three_panels_for_some_of_the_frames() -> None:
     bodies = dance(100)
     bodies[0] = None
-    fitted = refit(track([body(60)], 300, 600).frames(), track(bodies, 640, 480).frames())
-    preview = side_by_side(fitted)
+    retargeted = retarget_frames(track([body(60)], 300, 600).frames(), track(bodies, 640, 480).frames())
+    preview = side_by_side(retargeted.character, retargeted.driving, retargeted.poses)
     assert preview.shape == (48, 384, 192 + 512 + 192, 3)
     for panel in (slice(0, 192), slice(192, 704), slice(704, None)):
         assert preview[:, 20:, panel].amax(dim=(1, 2, 3)).min() > 0.5
@@ -96,12 +96,12 @@ def test_the_preview_shows_three_panels_for_some_of_the_frames() -> None:
 
 
 def test_a_thousand_frames_take_less_than_ten_seconds() -> None:
-    """In seconds of this process, so that others on the machine do not count; the clock's are printed too."""
+    """Measures this process's time, so that others do not count; prints the clock's too."""
     character = track([body(60)]).frames()
     frames = dancing(1000)
     controlnet_aux_pictures(frames[:1], hands=False)  # its import
     clock, start = time.perf_counter(), time.process_time()
-    pictures = draw_frames(refit(character, frames).poses.frames())
+    pictures = draw_frames(retarget_frames(character, frames).poses.frames())
     ours, clock = time.process_time() - start, time.perf_counter() - clock
     assert pictures.shape == (1000, 512, 512, 3)
     start = time.process_time()

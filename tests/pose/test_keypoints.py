@@ -1,4 +1,4 @@
-"""POSE_KEYPOINT read and written; the fixtures were written by comfyui_controlnet_aux's own code."""
+"""Reading and writing POSE_KEYPOINT; comfyui_controlnet_aux's code wrote the fixtures."""
 
 import json
 
@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tcan_modules.pose import Options, PoseFrame, draw_frames, read_pose_keypoint, refit, write_pose_keypoint
+from tcan_modules.pose import PoseFrame, RetargetOptions, draw_frames, read_pose_keypoint, retarget_frames, write_pose_keypoint
 from tcan_modules.pose.keypoints import common_canvas
 from tests.pose.figures import FIXTURES, body, dance, fixture, track
 
 BOTH = ["dwpreprocessor", "openposepreprocessor"]
-# Their pictures and ours come from different polygon fillers; a limb more or less would be hundreds of pixels.
+# Their polygon filler differs from ours; a limb more or less would be hundreds of pixels.
 FEW_PIXELS = 60
 
 
@@ -65,7 +65,10 @@ def test_drawn_saved_loaded_and_drawn_again_is_the_same_picture(name: str) -> No
 
 
 def test_whole_pixels_come_back_whole_from_fractions() -> None:
-    """OpenPose finds whole pixels; x / W * W is often a little less than x, and would be drawn one pixel off."""
+    """OpenPose finds whole pixels, but x / W * W is often a little less than x.
+
+    It would be drawn one pixel off.
+    """
     points = body()
     points[:, :2] = points[:, :2].round()
     for width in (511, 512, 910, 1000):
@@ -77,7 +80,7 @@ def test_whole_pixels_come_back_whole_from_fractions() -> None:
         assert (read_pose_keypoint(data)[0].people[0].body == points).all()
 
 
-def test_what_is_written_has_their_exact_form() -> None:
+def test_written_data_has_their_exact_form() -> None:
     theirs = fixture("dwpreprocessor")
     assert write_pose_keypoint(read_pose_keypoint(theirs)) == theirs
     assert [list(frame) for frame in theirs] == [list(frame) for frame in write_pose_keypoint(read_pose_keypoint(theirs))]
@@ -87,9 +90,9 @@ def test_what_is_written_has_their_exact_form() -> None:
     assert set(numbers) == {float}
 
 
-def test_refitted_poses_survive_json() -> None:
+def test_retargeted_poses_survive_json() -> None:
     """Also points outside of the picture, which retargeting makes."""
-    result = refit(track([body(90, neck=(40, 60))]).frames(), track(dance()).frames(), Options()).poses.frames()
+    result = retarget_frames(track([body(90, neck=(40, 60))]).frames(), track(dance()).frames(), RetargetOptions()).poses.frames()
     assert min(person.body[:, 0].min() for frame in result for person in frame.people) < -5
     loaded = read_pose_keypoint(json.loads(json.dumps(write_pose_keypoint(result))))
     assert draw_frames(result).equal(draw_frames(loaded))
@@ -106,7 +109,7 @@ def test_nobody_in_the_first_frame_of_a_fractions_video_does_not_matter() -> Non
     assert draw_frames(read_pose_keypoint([data[1], data[0]]))[1].equal(draw_frames(read_pose_keypoint(data))[0])
 
 
-def test_low_confidence_counts_and_none_does_not() -> None:
+def test_low_confidence_counts_and_zero_does_not() -> None:
     data = pose()
     flat = data[0]["people"][0]["pose_keypoints_2d"]
     flat[2], flat[5] = 0.05, 0.0
@@ -115,12 +118,12 @@ def test_low_confidence_counts_and_none_does_not() -> None:
 
 
 def test_openposes_mark_for_missing_hand_points() -> None:
-    """x = -1 / width with confidence 1 (open_pose/__init__.py, detect_hands)."""
+    """x = -1 / width with confidence 1 (open_pose/__init__.py, ``detect_hands``)."""
     hands = [person.left_hand for person in read_pose_keypoint(fixture("openposepreprocessor"))[0].people]
     assert [bool(point) for point in hands[0][:7, 2]] == [True] * 5 + [False, True]
 
 
-def test_frames_of_another_canvas_are_brought_to_the_first() -> None:
+def test_frames_of_another_canvas_are_scaled_to_the_first() -> None:
     small, large = track([body(20, neck=(128, 65))], 256, 256).frames(), track([body(40, neck=(256, 130))]).frames()
     frames = common_canvas([*small, *large])
     assert all((frame.width, frame.height) == (256, 256) for frame in frames)
@@ -139,11 +142,11 @@ COCO = [float(n) for i in range(17) for n in (10 + i, 20, 1)]
         ("pose.json", "not POSE_KEYPOINT data \\(a value of type str\\)"),
         (None, "not POSE_KEYPOINT data"),
         ([], "list is empty"),
-        (broken_person(pose_keypoints_2d=COCO), "17 body key points \\(the COCO layout\\)"),
-        (broken_person(pose_keypoints_2d=[1.0] * 75), "25 body key points \\(OpenPose's BODY_25 layout\\)"),
+        (broken_person(pose_keypoints_2d=COCO), "17 body keypoints \\(the COCO layout\\)"),
+        (broken_person(pose_keypoints_2d=[1.0] * 75), "25 body keypoints \\(OpenPose's BODY_25 layout\\)"),
         (broken_person(pose_keypoints_2d=[1.0] * 53), "53 numbers, which are not triples"),
         (broken_person(pose_keypoints_2d=["x"] * 54), "not a number"),
-        (broken_person(hand_left_keypoints_2d=[1.0] * 60), "20 key points in 'hand_left_keypoints_2d' instead of 21"),
+        (broken_person(hand_left_keypoints_2d=[1.0] * 60), "20 keypoints in 'hand_left_keypoints_2d' instead of 21"),
         (broken(people=[{"keypoints": COCO}]), "no 'pose_keypoints_2d'"),
         (broken(people=[[1, 2]]), "instead of a dict"),
         (broken(canvas_width=0), "canvas_width 0: the canvas must be at least 1 pixel"),
@@ -152,7 +155,7 @@ COCO = [float(n) for i in range(17) for n in (10 + i, 20, 1)]
         ([{"version": "ap10k", "animals": [], "canvas_height": 5, "canvas_width": 5}], "animal poses"),
     ],
 )
-def test_bad_data_is_told_in_one_sentence(data, sentence: str) -> None:
+def test_bad_data_gives_one_sentence(data, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence) as error:
         read_pose_keypoint(data)
     assert str(error.value).count("\n") == 0
@@ -161,15 +164,15 @@ def test_bad_data_is_told_in_one_sentence(data, sentence: str) -> None:
 @pytest.mark.parametrize("who", ["character", "driving video"])
 def test_empty_people_everywhere(who: str) -> None:
     nobody = [PoseFrame([], 512, 512)] * 3
-    somebody = track([body()]).frames()
-    pair = (nobody, somebody) if who == "character" else (somebody, nobody)
+    one_person = track([body()]).frames()
+    pair = (nobody, one_person) if who == "character" else (one_person, nobody)
     with pytest.raises(ValueError, match=f"In the poses of the {who}: Nobody was found in any frame"):
-        refit(*pair)
+        retarget_frames(*pair)
 
 
-def test_people_without_any_point_are_nobody() -> None:
-    """What DWPreprocessor writes with detect_body disabled."""
+def test_people_without_a_point_do_not_count() -> None:
+    """DWPreprocessor writes them with ``detect_body`` disabled."""
     data = broken_person(pose_keypoints_2d=[0.0] * 54)
     assert not draw_frames(read_pose_keypoint(data)).any()
     with pytest.raises(ValueError, match="Nobody was found"):
-        refit(read_pose_keypoint(data), read_pose_keypoint(data))
+        retarget_frames(read_pose_keypoint(data), read_pose_keypoint(data))

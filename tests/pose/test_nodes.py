@@ -1,6 +1,8 @@
 """The pose nodes in a real ComfyUI."""
 
+import ast
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,13 +14,15 @@ from tests.helpers.graph_error import GraphError, GraphInterrupted
 from tests.helpers.host_nodes import Fed, capture
 from tests.pose.figures import FIXTURES, body, dance, fixture, track
 
+NODES = Path(__file__).parents[2] / "nodes"
+
 
 def keypoints(bodies, width: int = 512, height: int = 512) -> list[dict]:
     return write_pose_keypoint(track(bodies, width, height).frames())
 
 
 def retarget(character, driving, **inputs) -> dict:
-    """A graph of the Retarget node with everything it gives."""
+    """A graph of the Retarget node with all its outputs."""
     return {
         "character": Fed(character),
         "driving": Fed(driving),
@@ -112,12 +116,12 @@ def test_picture_and_poses_are_cropped_alike(host) -> None:
 
 
 def test_options_reach_the_engine(host) -> None:
-    """Each option changes the result of a film in which it matters."""
-    film = dance(12)
-    film[3] = film[4] = None
+    """Each option changes the result of a video in which it matters."""
+    video = dance(12)
+    video[3] = video[4] = None
     two = [
         frame | {"people": [*frame["people"], *other["people"]]}
-        for frame, other in zip(keypoints(film), keypoints([body(20, neck=(80, 80))] * 12))
+        for frame, other in zip(keypoints(video), keypoints([body(20, neck=(80, 80))] * 12))
     ]
     plain = host.node("TCANPoseRetarget")(character=keypoints([body(60)]), driving=two)[0]
     for option in (
@@ -133,20 +137,20 @@ def test_options_reach_the_engine(host) -> None:
         assert host.node("TCANPoseRetarget")(character=keypoints([body(60)]), driving=two, **option)[0] != plain, option
 
 
-def test_filled_gaps_are_said(host, caplog) -> None:
+def test_filled_gaps_are_logged(host, caplog) -> None:
     bodies = dance()
     bodies[2] = None
     with caplog.at_level("WARNING", logger="TCAN"):
         host.node("TCANPoseRetarget")(character=keypoints([body()]), driving=keypoints(bodies))
-    assert "Nobody was found in 1 of 8 frames (2)" in caplog.text
+    assert "The driver was not found in 1 of 8 frames (2)" in caplog.text
 
 
 def test_the_picture_output_without_a_picture_says_what_to_connect(host) -> None:
     graph = retarget(keypoints([body()]), keypoints([body()]))
     graph["cut"] = {"class_type": "PreviewImage", "inputs": {"images": ["1", 3]}}
     messages = host.run_graph(graph).messages
-    (told,) = [data["exception_message"] for event, data in messages if event == "execution_error"]
-    assert "Pose Retarget has no character_image to give: connect one to its input." in told
+    (message,) = [data["exception_message"] for event, data in messages if event == "execution_error"]
+    assert "Pose Retarget has no character_image to output: connect one to its input." in message
 
 
 @pytest.mark.parametrize(
@@ -161,12 +165,12 @@ def test_the_picture_output_without_a_picture_says_what_to_connect(host) -> None
         (keypoints([body(missing=(1,))]), keypoints([body()]), "The character's neck was not found"),
     ],
 )
-def test_bad_poses_are_told_in_the_graph(host, character, driving, sentence: str) -> None:
+def test_bad_poses_give_an_error_in_the_graph(host, character, driving, sentence: str) -> None:
     with pytest.raises(GraphError, match=sentence):
         host.run_graph(retarget(character, driving))
 
 
-def test_a_missing_detector_file_is_told_in_the_graph(host) -> None:
+def test_a_missing_detector_file_gives_an_error_in_the_graph(host) -> None:
     graph = {
         "image": Fed(torch.zeros(1, 64, 64, 3)),
         "1": {
@@ -190,3 +194,14 @@ def test_cancelling_between_frames(host) -> None:
     with pytest.raises(GraphInterrupted):
         host.run_graph(graph, on_progress=on_progress)
     assert seen == [1]
+
+
+@pytest.mark.parametrize("path", sorted(NODES.glob("pose_*.py")), ids=lambda path: path.stem)
+def test_the_nodes_compute_nothing(path: Path) -> None:
+    """They import neither torch nor numpy, and the only operator joins paths."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    imported = {alias.name.split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    imported |= {str(node.module).split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert not imported & {"torch", "numpy", "scipy", "PIL"}
+    operators = {type(node.op) for node in ast.walk(tree) if isinstance(node, ast.BinOp)}
+    assert not operators - {ast.Div}  # Path / name

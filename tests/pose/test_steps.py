@@ -4,27 +4,31 @@ import numpy as np
 import pytest
 import torch
 
-from tcan_modules.pose import Options, Person, PoseFrame, crop_image, describe_gaps, refit
+from tcan_modules.pose import Person, PoseFrame, RetargetOptions, crop_image, describe_gaps, retarget_frames
+from tcan_modules.pose.choices import SMOOTHINGS
 from tcan_modules.pose.crop import check_matches, kept_share
 from tcan_modules.pose.gaps import fill_gaps
 from tcan_modules.pose.people import choose_person
 from tcan_modules.pose.retarget import retarget
 from tcan_modules.pose.skeleton import L_ELBOW, L_WRIST, NECK, NOSE, R_WRIST
-from tcan_modules.pose.smoothing import METHODS, smooth
+from tcan_modules.pose.smoothing import smooth
 from tests.pose.figures import body, bone_lengths, dance, track
 
 
 def crossing(frames: int = 13) -> list[PoseFrame]:
-    """A large person walks to the right and a small one to the left; they pass, and the order of the list changes."""
-    film = []
+    """A large person walks to the right and a small one to the left, and they pass.
+
+    The order of the list alternates.
+    """
+    video = []
     for t in range(frames):
         people = [Person(body(44, neck=(120 + 22 * t, 140))), Person(body(30, neck=(400 - 22 * t, 200)))]
-        film.append(PoseFrame(people[::-1] if t % 2 else people, 512, 512))
-    return film
+        video.append(PoseFrame(people[::-1] if t % 2 else people, 512, 512))
+    return video
 
 
 def pivots(chosen) -> list[int]:
-    """Which person it is, by the nose-neck length; 0 where absent."""
+    """Tell the person by the nose-neck length; 0 if absent."""
     return np.linalg.norm(chosen.points[:, NOSE] - chosen.points[:, NECK], axis=-1).round().astype(int).tolist()
 
 
@@ -41,49 +45,51 @@ def test_leftmost_and_largest_can_differ() -> None:
     assert pivots(choose_person(frames, "largest")) == [44] * 13
 
 
-def test_a_person_who_grows_larger_later_is_not_taken_over() -> None:
-    film = [PoseFrame([Person(body(40, neck=(130, 150))), Person(body(20 + 5 * t, neck=(380, 150)))], 512, 512) for t in range(9)]
-    assert pivots(choose_person(film, "largest")) == [40] * 9
+def test_a_person_who_grows_larger_later_does_not_replace_the_largest() -> None:
+    video = [
+        PoseFrame([Person(body(40, neck=(130, 150))), Person(body(20 + 5 * t, neck=(380, 150)))], 512, 512) for t in range(9)
+    ]
+    assert pivots(choose_person(video, "largest")) == [40] * 9
 
 
 def test_a_lost_person_is_left_out_and_found_again() -> None:
-    film = crossing()
-    film[2:5] = [PoseFrame([p for p in frame.people if pivots(track([p.body])) == [30]], 512, 512) for frame in film[2:5]]
-    assert pivots(choose_person(film, "largest")) == [44] * 2 + [0] * 3 + [44] * 8
+    video = crossing()
+    video[2:5] = [PoseFrame([p for p in frame.people if pivots(track([p.body])) == [30]], 512, 512) for frame in video[2:5]]
+    assert pivots(choose_person(video, "largest")) == [44] * 2 + [0] * 3 + [44] * 8
 
 
-def test_nobody_else_stands_in_for_a_person_who_has_left() -> None:
-    film = [frame if t < 4 else PoseFrame([frame.people[1 - t % 2]], 512, 512) for t, frame in enumerate(crossing(7))]
-    assert pivots(choose_person(film, "largest")) == [44] * 4 + [0] * 3
+def test_no_other_person_replaces_one_who_has_left() -> None:
+    video = [frame if t < 4 else PoseFrame([frame.people[1 - t % 2]], 512, 512) for t, frame in enumerate(crossing(7))]
+    assert pivots(choose_person(video, "largest")) == [44] * 4 + [0] * 3
 
 
-def test_a_stranger_who_enters_far_away_does_not_stand_in_either() -> None:
-    first, second, stranger = (Person(body(44, neck=(x, 200))) for x in (200, 900, 2600))
-    film = [[first, second]] * 3 + [[second]] * 2 + [[second, stranger]] * 3
-    chosen = choose_person([PoseFrame(people, 3000, 512) for people in film], "leftmost")
+def test_a_newcomer_far_away_does_not_replace_them_either() -> None:
+    first, second, newcomer = (Person(body(44, neck=(x, 200))) for x in (200, 900, 2600))
+    video = [[first, second]] * 3 + [[second]] * 2 + [[second, newcomer]] * 3
+    chosen = choose_person([PoseFrame(people, 3000, 512) for people in video], "leftmost")
     assert pivots(chosen) == [44] * 3 + [0] * 5
 
 
 def test_after_a_cut_a_lone_dancer_is_still_the_same() -> None:
-    film = track([body(), body(20, neck=(480, 60))]).frames()
-    assert pivots(choose_person(film)) == [40, 20]
+    video = track([body(), body(20, neck=(480, 60))]).frames()
+    assert pivots(choose_person(video)) == [40, 20]
 
 
-def test_a_person_asked_for_by_number_is_also_followed_backwards() -> None:
-    film = crossing()
-    film[0] = PoseFrame(film[0].people[1:], 512, 512)
-    assert pivots(choose_person(film, "index", 1)) in ([0] + [44] * 12, [30] * 13)
+def test_a_person_chosen_by_index_is_also_followed_backwards() -> None:
+    video = crossing()
+    video[0] = PoseFrame(video[0].people[1:], 512, 512)
+    assert pivots(choose_person(video, "index", 1)) in ([0] + [44] * 12, [30] * 13)
 
 
-def test_choices_that_nobody_meets() -> None:
-    with pytest.raises(ValueError, match="Person 2 was asked for, but no frame shows more than 2 people"):
+def test_an_index_beyond_the_last_person_is_an_error() -> None:
+    with pytest.raises(
+        ValueError, match="index of the person is 2, but no frame shows more than 2 people: choose a smaller index"
+    ):
         choose_person(crossing(), "index", 2)
-    with pytest.raises(ValueError, match="choice of person 'tallest': choose one of largest, leftmost, index"):
-        choose_person(crossing(), "tallest")
 
 
 @pytest.mark.parametrize("way", ["interpolate", "hold"])
-def test_gaps_are_filled_and_said(way: str) -> None:
+def test_gaps_are_filled_and_described(way: str) -> None:
     first, last = body(neck=(100, 200)), body(neck=(160, 200))
     filled = fill_gaps(track([None, first, None, None, last, None]), way)
     between = [120, 140] if way == "interpolate" else [100, 100]
@@ -91,21 +97,21 @@ def test_gaps_are_filled_and_said(way: str) -> None:
     assert filled.filled == [0, 2, 3, 5]
     done = "interpolated" if way == "interpolate" else "held"
     assert describe_gaps(filled, way) == (
-        f"Nobody was found in 4 of 6 frames (0, 2, 3, 5); their poses were {done} from the neighbours."
+        f"The driver was not found in 4 of 6 frames (0, 2, 3, 5); these poses are {done} from the neighbouring frames."
     )
 
 
-def test_without_gaps_nothing_is_said_and_a_missing_joint_stays_missing() -> None:
-    film = track([body(), body(missing=(R_WRIST,)), body()])
-    assert fill_gaps(film) is film and describe_gaps(film, "hold") is None
+def test_without_gaps_there_is_no_description_and_a_missing_joint_stays_missing() -> None:
+    video = track([body(), body(missing=(R_WRIST,)), body()])
+    assert fill_gaps(video) is video and describe_gaps(video, "hold") is None
     across = fill_gaps(track([body(missing=(R_WRIST,)), None, body()]))
     assert not across.seen[1, R_WRIST] and across.seen[1].sum() == 17
 
 
-def test_nobody_in_some_frames_goes_through_the_whole_refitting() -> None:
+def test_frames_without_people_go_through_the_whole_pipeline() -> None:
     bodies = dance()
     bodies[0] = bodies[4] = None
-    result = refit(track([body(60)]).frames(), track(bodies).frames())
+    result = retarget_frames(track([body(60)]).frames(), track(bodies).frames())
     assert result.poses.seen.all() and result.poses.filled == [0, 4]
 
 
@@ -118,9 +124,9 @@ def hand_at(wrist: np.ndarray) -> np.ndarray:
 def test_hands_follow_their_wrists_in_the_scale_of_the_forearm(mode: str) -> None:
     bodies = [body(), body(turn={L_ELBOW: 30, L_WRIST: 50})]
     people = [Person(each, left_hand=hand_at(each[L_WRIST, :2])) for each in bodies]
-    film = [PoseFrame([person], 512, 512) for person in people]
+    video = [PoseFrame([person], 512, 512) for person in people]
     character = body(60, stretch={L_WRIST: 0.8, R_WRIST: 0.8})
-    result = refit(track([character]).frames(), film, Options(mode=mode)).poses
+    result = retarget_frames(track([character]).frames(), video, RetargetOptions(mode=mode)).poses
     scale = 60 * 0.8 / 40
     np.testing.assert_allclose(result.left_hand[:, 0, :2], result.points[:, L_WRIST], atol=1e-9)
     np.testing.assert_allclose(
@@ -132,21 +138,21 @@ def test_hands_follow_their_wrists_in_the_scale_of_the_forearm(mode: str) -> Non
 
 def test_a_forearm_towards_the_camera_does_not_blow_up_the_hand() -> None:
     bodies = [body(stretch={L_WRIST: length}) for length in (1, 1, 0.15)]
-    film = [PoseFrame([Person(each, left_hand=hand_at(each[L_WRIST, :2]))], 512, 512) for each in bodies]
-    result = refit(track([body(40)]).frames(), film, Options(mode="absolute")).poses
+    video = [PoseFrame([Person(each, left_hand=hand_at(each[L_WRIST, :2]))], 512, 512) for each in bodies]
+    result = retarget_frames(track([body(40)]).frames(), video, RetargetOptions(mode="absolute")).poses
     spread = np.linalg.norm(result.left_hand[:, 20, :2] - result.left_hand[:, 0, :2], axis=-1)
     assert spread[2] <= 2 * spread[0] + 1e-6
 
 
 def test_a_hand_without_its_wrist_is_left_out() -> None:
     person = Person(body(missing=(L_WRIST,)), left_hand=hand_at(np.array([300.0, 300.0])))
-    assert not refit(track([body()]).frames(), [PoseFrame([person], 512, 512)]).poses.left_hand.any()
+    assert not retarget_frames(track([body()]).frames(), [PoseFrame([person], 512, 512)]).poses.left_hand.any()
 
 
 def test_the_face_follows_the_head() -> None:
     face = np.concatenate([body()[[NOSE, 14, 15, 16, 17]]] * 14)
-    film = [PoseFrame([Person(body(), face=face)], 512, 512)]
-    result = refit(track([body(80, neck=(300, 300))]).frames(), film, Options(mode="absolute")).poses
+    video = [PoseFrame([Person(body(), face=face)], 512, 512)]
+    result = retarget_frames(track([body(80, neck=(300, 300))]).frames(), video, RetargetOptions(mode="absolute")).poses
     np.testing.assert_allclose(result.face[0, :5, :2], result.points[0, [NOSE, 14, 15, 16, 17]], atol=1e-6)
 
 
@@ -155,43 +161,41 @@ def trembling(frames: int = 60) -> list[np.ndarray]:
     return [body(neck=(150 + 3 * t, 150)) + noise[t] for t in range(frames)]
 
 
-@pytest.mark.parametrize("method", METHODS[1:])
-def test_smoothing_calms_and_does_not_lose_the_way(method: str) -> None:
-    film = track(trembling())
+@pytest.mark.parametrize("method", SMOOTHINGS[1:])
+def test_smoothing_reduces_jitter_and_follows_the_path(method: str) -> None:
+    video = track(trembling())
     still = track([body(neck=(150 + 3 * t, 150)) for t in range(60)])
-    weak, strong = smooth(film, method, 0.2), smooth(film, method, 0.9)
+    weak, strong = smooth(video, method, 0.2), smooth(video, method, 0.9)
 
     def jitter(each):
         return np.abs(np.diff(each.points, n=2, axis=0)).mean()
 
-    assert jitter(strong) < jitter(weak) < 0.8 * jitter(film)
-    assert np.abs(smooth(film, method, 0.5).points - still.points)[10:].mean() < np.abs(film.points - still.points).mean() * 2
+    assert jitter(strong) < jitter(weak) < 0.8 * jitter(video)
+    assert np.abs(smooth(video, method, 0.5).points - still.points)[10:].mean() < np.abs(video.points - still.points).mean() * 2
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_smoothing_neither_makes_nor_removes_points(method: str) -> None:
-    film = track([body(missing=(t % 18,)) for t in range(12)])
-    result = smooth(film, method, 0.7)
-    assert (result.seen == film.seen).all() and np.isfinite(result.body).all() and not result.body[~film.seen].any()
+@pytest.mark.parametrize("method", SMOOTHINGS)
+def test_smoothing_neither_adds_nor_removes_points(method: str) -> None:
+    video = track([body(missing=(t % 18,)) for t in range(12)])
+    result = smooth(video, method, 0.7)
+    assert (result.seen == video.seen).all() and np.isfinite(result.body).all() and not result.body[~video.seen].any()
     short = smooth(track([body()]), method, 1.0)
     np.testing.assert_allclose(short.points, track([body()]).points)
 
 
 def test_smoothing_is_off_by_default_and_does_not_depend_on_size() -> None:
-    film = track(trembling())
-    assert smooth(film) is film
-    double = film.with_parts(body=film.body * (2, 2, 1))
-    np.testing.assert_allclose(smooth(double, "one_euro").points, 2 * smooth(film, "one_euro").points, rtol=1e-9)
-    with pytest.raises(ValueError, match="smoothing 'kalman': choose one of off"):
-        smooth(film, "kalman")
+    video = track(trembling())
+    assert smooth(video) is video
+    double = video.replaced(body=video.body * (2, 2, 1))
+    np.testing.assert_allclose(smooth(double, "one_euro").points, 2 * smooth(video, "one_euro").points, rtol=1e-9)
 
 
 def test_the_crop_cuts_picture_and_poses_alike() -> None:
     character = track([body(40, missing=(8, 9, 10, 11, 12, 13))])
     share = kept_share(character)
     assert share == pytest.approx(character.points[0, [R_WRIST, L_WRIST], 1].max() / 512 + 0.1)
-    result = refit(character.frames(), track(dance()).frames(), Options(crop=True))
-    plain = refit(character.frames(), track(dance()).frames())
+    result = retarget_frames(character.frames(), track(dance()).frames(), RetargetOptions(crop=True))
+    plain = retarget_frames(character.frames(), track(dance()).frames())
     assert result.poses.height == int(share * 512) and result.poses.width == 512
     np.testing.assert_array_equal(result.poses.body, plain.poses.body)
     assert crop_image(torch.zeros(1, 1024, 1024, 3), result.share).shape[1] == int(share * 1024)
@@ -202,15 +206,15 @@ def test_without_wrists_and_hips_nothing_is_cut() -> None:
     assert kept_share(track([body(neck=(256, 500))])) == 1.0
 
 
-def test_a_picture_of_other_proportions_is_not_the_characters() -> None:
+def test_a_picture_of_other_proportions_is_refused() -> None:
     frame = track([body()], 512, 768).frames()[0]
     check_matches(torch.zeros(1, 1536, 1024, 3), frame)
     with pytest.raises(ValueError, match="768 x 512, but the character's poses are 512 x 768"):
         check_matches(torch.zeros(1, 512, 768, 3), frame)
 
 
-def test_a_whole_refit_keeps_the_character_in_its_own_picture() -> None:
-    """Refitted to oneself, one's own pose comes out (left and right alike, so no larger side is taken)."""
+def test_a_pose_retargeted_to_itself_stays_the_same() -> None:
+    """A pose retargeted to itself stays the same; left and right are equally long."""
     me = track([body(50, neck=(200, 180))])
     for mode in ("relative", "absolute"):
         np.testing.assert_allclose(retarget(me, me, mode).points, me.points, atol=1e-9)

@@ -1,4 +1,4 @@
-"""workflows/animate_from_video: its poses come out of a real video."""
+"""The workflow animate_from_video finds the poses of a real video."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -27,9 +27,10 @@ def driving_video(path: Path, frames: int) -> None:
         container.mux(stream.encode())
 
 
-def test_its_poses_come_out_of_a_real_video(host) -> None:
-    """From Load Video to the preview and the size of the latents; the astronaut drives herself, from 5 % nearer each
-    frame.
+def test_it_finds_the_poses_of_a_real_video(host) -> None:
+    """From Load Video to the preview and the size of the latents.
+
+    The astronaut drives herself, from 5 % nearer in each frame.
     """
     pytest.importorskip("mediapipe")
     photograph(host.base / "input" / "character.png", 512)

@@ -1,4 +1,7 @@
-"""Small ONNX files with the inputs and outputs of DWPose's two networks, whose answers are known."""
+"""Small ONNX files in place of DWPose's two networks, with known answers.
+
+Inputs and outputs are those of the networks.
+"""
 
 from pathlib import Path
 
@@ -10,8 +13,9 @@ WHOLE_BODY = 133
 
 
 def write_finder(path: Path, people: list[tuple], others: list[tuple]) -> None:
-    """A YOLOX that finds boxes (centre x, centre y, width, height in 640 x 640) of people, and of chairs, in red
-    pictures only: it looks at the third channel, where BGR has red.
+    """A YOLOX that finds boxes of people and of chairs, in red pictures only.
+
+    It looks at the third channel, where BGR has red. Boxes are (centre x, centre y, width, height) in 640 x 640.
     """
     answer = np.zeros((1, CELLS, 85), np.float32)
     for number, (box, kind) in enumerate([(box, 0) for box in people] + [(box, 56) for box in others]):
@@ -25,8 +29,14 @@ def write_finder(path: Path, people: list[tuple], others: list[tuple]) -> None:
 
 
 def write_pose(path: Path, points: np.ndarray, seen: np.ndarray) -> None:
-    """An RTMPose that finds `points` [133, 2], in 0..1 of its input, in red pictures only: it looks at the first
-    channel, as RGB.
+    """An RTMPose that finds ``points``, in red pictures only.
+
+    It looks at the first channel, where RGB has red.
+
+    Args:
+        path: the file.
+        points: ``[133, 2]`` in 0..1 of its input.
+        seen: ``[133]``.
     """
     x, y = np.zeros((1, WHOLE_BODY, 576), np.float32), np.zeros((1, WHOLE_BODY, 768), np.float32)
     for number in range(WHOLE_BODY):
@@ -35,7 +45,7 @@ def write_pose(path: Path, points: np.ndarray, seen: np.ndarray) -> None:
 
 
 def _write(path: Path, names, answers, red_channel: int, span: float, where) -> None:
-    """A graph that gives each answer, times how red the picture is (0..1) where `where` says so."""
+    """A graph that gives each answer, times the picture's redness where ``where`` is 1."""
     from onnx import TensorProto, helper, numpy_helper, save
 
     constants = {"channel": np.array([red_channel], np.int64), "span": np.float32(span)}

@@ -1,9 +1,12 @@
-"""Pose detectors behind one small interface. Nothing is imported or loaded before a detector is made, and nothing is
-downloaded.
+"""Pose detectors behind one small interface.
 
-A detector is a class with `__init__(folders, hands, device)`, which loads what it needs or raises ValueError saying
-what to install or where to put which file; `find_people(image)`, which takes one uint8 RGB picture [height, width, 3]
-and returns a list of `Person` in its pixels; and `close()`.
+A detector is a class with three methods:
+
+- ``__init__(folders, hands, device)`` loads what it needs, or raises ValueError with what to install or where to put which file;
+- ``find_people(image)`` takes one uint8 RGB picture ``[height, width, 3]`` and returns a list of ``Person`` in its pixels;
+- ``close()`` frees what was loaded.
+
+No library and no model is loaded before a detector is made, and nothing is downloaded.
 """
 
 import numpy as np
@@ -11,12 +14,13 @@ import torch
 from PIL import Image
 
 from ...log import log
+from ..choices import check_choice
 from ..skeleton import PoseFrame
 from .dwpose import DWPoseDetector
 from .mediapipe_pose import MediaPipeDetector
 from .openpose import OpenPoseDetector
 
-DETECTORS = {"dwpose": DWPoseDetector, "openpose": OpenPoseDetector, "mediapipe": MediaPipeDetector}
+CLASSES = {"dwpose": DWPoseDetector, "openpose": OpenPoseDetector, "mediapipe": MediaPipeDetector}
 
 
 def detect(
@@ -28,21 +32,27 @@ def detect(
     device: str = "cpu",
     on_frame=None,
 ) -> list[PoseFrame]:
-    """Finds the people in each picture of an IMAGE [frames, height, width, 3].
+    """Find the people in each picture; only keypoints are kept.
 
-    Pictures are first resized to `resolution` pixels on their shorter side, and the key points are pixels of that size.
-    `folders` are searched for model files. `on_frame()` is called after each picture, and may raise to stop. Only key
-    points are kept.
+    Args:
+        images: IMAGE ``[frames, height, width, channels]``.
+        detector: ``dwpose``, ``openpose`` or ``mediapipe``.
+        resolution: pictures are resized to this many pixels on their shorter side, and keypoints are pixels of that size.
+        folders: where to search for model files.
+        hands: finds hands too; DWPose always finds them.
+        device: torch's name of the device.
+        on_frame: called without arguments after each picture; may raise to stop.
+
+    Raises:
+        ValueError: the detector is unknown, or lacks a library or file, or there is no colour picture.
     """
-    if detector not in DETECTORS:
-        raise ValueError(f"Unknown detector '{detector}': choose one of {', '.join(DETECTORS)}.")
+    check_choice("detector", detector, CLASSES)
     if images.ndim != 4 or images.shape[-1] < 3 or 0 in images.shape:
         raise ValueError(
-            f"The pictures have shape {tuple(images.shape)}: at least one colour picture is needed, as [frames,"
-            " height, width, 3]."
+            f"The pictures have shape {tuple(images.shape)}: connect at least one colour picture, [frames, height, width, 3]."
         )
     frames = []
-    finder = DETECTORS[detector](folders, hands, device)
+    finder = CLASSES[detector](folders, hands, device)
     try:
         for image in images:
             picture = resized(image, resolution)
@@ -58,7 +68,15 @@ def detect(
 
 
 def resized(image: torch.Tensor, resolution: int) -> np.ndarray:
-    """One picture of an IMAGE [height, width, channels] as uint8 RGB with `resolution` pixels on its shorter side."""
+    """Resize one picture to ``resolution`` pixels on its shorter side.
+
+    Args:
+        image: ``[height, width, channels]`` in 0..1.
+        resolution: pixels.
+
+    Returns:
+        uint8 RGB ``[height, width, 3]``.
+    """
     picture = Image.fromarray((image[..., :3].float().clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy())
     scale = resolution / min(picture.size)
     size = tuple(max(1, round(side * scale)) for side in picture.size)

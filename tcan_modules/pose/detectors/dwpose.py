@@ -1,8 +1,8 @@
-"""DWPose, the authors' detector: YOLOX finds the people, a whole-body RTMPose their 133 points. Run by rtmlib from two
-local files.
+"""DWPose, the authors' detector, run by rtmlib from two local files.
 
-YOLOX was trained on BGR pictures and RTMPose on RGB. The points are COCO-WholeBody's; the neck is the shoulders'
-middle, seen when both are, and the face's last two points are the eyes, as DWPose's own code has it.
+YOLOX finds the people, a whole-body RTMPose their 133 points. YOLOX was trained on BGR pictures and RTMPose on RGB. The points are
+COCO-WholeBody's. As in DWPose's own code, the neck is the middle of the shoulders, seen if both are, and the face's last two points
+are the eyes.
 """
 
 import numpy as np
@@ -41,9 +41,10 @@ FACE, LEFT_HAND, RIGHT_HAND = slice(23, 91), slice(91, 112), slice(112, 133)
 
 
 class DWPoseDetector:
-    """Everybody in the picture, with hands and face."""
+    """Finds everybody in the picture, with hands and face."""
 
     def __init__(self, folders, hands: bool, device: str):
+        """Load both networks from the model folders; ``hands`` changes nothing."""
         paths = [str(find_file(name, folders, NAME, SOURCE)) for name in (FINDER_FILE, POSE_FILE)]
         rtmlib = import_library("rtmlib", NAME, INSTALL)
         onnxruntime = import_library("onnxruntime", NAME, INSTALL)
@@ -53,6 +54,7 @@ class DWPoseDetector:
         self.pose = rtmlib.RTMPose(paths[1], POSE_SIZE, **where)
 
     def find_people(self, image: np.ndarray) -> list[Person]:
+        """Find the people in an RGB picture, uint8 ``[height, width, 3]``."""
         boxes, classes = self.finder(np.ascontiguousarray(image[..., ::-1]))
         boxes = boxes[classes == PERSON_CLASS]
         # Without a box rtmlib would take the whole picture for a person.
@@ -62,15 +64,21 @@ class DWPoseDetector:
         return [person for person in people if person.seen.any()]
 
     def close(self) -> None:
+        """Free both networks."""
         self.finder = self.pose = None
 
 
 def openpose_person(points: np.ndarray, scores: np.ndarray) -> Person:
-    """COCO-WholeBody points [133, 2] in pixels and their scores [133] as an OpenPose person."""
+    """Convert COCO-WholeBody points to an OpenPose person.
+
+    Args:
+        points: ``[133, 2]`` in pixels.
+        scores: ``[133]``.
+    """
     whole = np.concatenate([points, np.ones((len(points), 1))], axis=1) * (scores >= LEAST_SCORE)[:, None]
     body = np.zeros((18, 3))
     body[list(BODY)] = whole[list(BODY.values())]
     if body[R_SHOULDER, 2] and body[L_SHOULDER, 2]:
         body[NECK] = (body[R_SHOULDER] + body[L_SHOULDER]) / 2
     face = np.concatenate([whole[FACE], body[[R_EYE, L_EYE]]])
-    return Person(body, *(part if part[:, 2].any() else None for part in (whole[LEFT_HAND], whole[RIGHT_HAND], face)))
+    return Person(body, *(group if group[:, 2].any() else None for group in (whole[LEFT_HAND], whole[RIGHT_HAND], face)))
