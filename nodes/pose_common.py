@@ -14,7 +14,7 @@ def model_folders(detector: str) -> list[Path]:
 
     ``models/<detector>``, the folders of that name in extra_model_paths.yaml, and those to which comfyui_controlnet_aux downloads.
     """
-    folders = [Path(folder_paths.models_dir) / detector]
+    folders = [Path(folder_paths.models_dir, detector)]
     if detector in folder_paths.folder_names_and_paths:
         folders += map(Path, folder_paths.get_folder_paths(detector))
     if os.environ.get("AUX_ANNOTATOR_CKPTS_PATH"):
