@@ -25,8 +25,11 @@ folder_paths.folder_names_and_paths["tcan"] = (
 
 
 class TCANExtension(ComfyExtension):
+    """The pack's nodes, in the order of a graph."""
+
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         # imported here, so that a broken dependency of one node is reported by the host and nothing is loaded twice
+        """The node classes; ComfyUI asks once, at its start."""
         from .nodes import (
             appearance,
             apply,
@@ -45,5 +48,6 @@ class TCANExtension(ComfyExtension):
 
 
 async def comfy_entrypoint() -> TCANExtension:
+    """What ComfyUI calls when it loads the pack."""
     metadata.register(sys.modules.get("server"))
     return TCANExtension()

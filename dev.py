@@ -61,10 +61,8 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-# The host
-
-
 def is_comfyui(folder: Path) -> bool:
+    """Whether a folder holds a ComfyUI."""
     return (folder / "comfy").is_dir() and all((folder / name).is_file() for name in ("main.py", "requirements.txt"))
 
 
@@ -80,9 +78,6 @@ def find_host() -> Path:
     if ROOT.parent.name == "custom_nodes" and is_comfyui(around):
         return around
     return BUNDLED_HOST
-
-
-# Making the environment
 
 
 def stages(host: Path) -> list[Stage]:
@@ -143,6 +138,7 @@ def prepare(host: Path) -> None:
 
 
 def make_venv() -> None:
+    """Make an empty virtual environment in ``.venv/``."""
     if VENV.exists():
         shutil.rmtree(VENV)
     try:
@@ -155,6 +151,7 @@ def make_venv() -> None:
 
 
 def install_torch() -> None:
+    """Install the torch of `TORCH`, or the newest if this Python has no such version."""
     CONSTRAINTS.write_text("")
     try:
         pip(TORCH)
@@ -166,6 +163,7 @@ def install_torch() -> None:
 
 
 def install_host_packages() -> None:
+    """Install what ComfyUI imports, with a torchvision that fits the torch."""
     pip("-r", REQUIREMENTS / "host.txt")
     try:
         pip("torchvision")
@@ -177,6 +175,7 @@ def install_host_packages() -> None:
 
 
 def install_dev_packages() -> None:
+    """Install the tools for tests and demo, and ComfyUI's newest page."""
     pip("-r", ROOT / "requirements.txt", "-r", REQUIREMENTS / "dev.txt")
     pip("--no-deps", "-r", REQUIREMENTS / "dev-nodeps.txt")
     shutil.rmtree(NEWEST_PAGE, ignore_errors=True)  # pip would leave what is there
@@ -234,7 +233,7 @@ def package(requirement: str) -> str:
 
 
 def pip(*arguments: str | Path) -> None:
-    """pip install, held to the torch that is installed."""
+    """Run ``pip install`` with the installed torch as a constraint."""
     options = ["--disable-pip-version-check", "--no-input", "-c", CONSTRAINTS]
     wanted = " ".join(map(str, arguments)).replace(f"{ROOT}{os.sep}", "")
     try_out(f"pip could not install {wanted}.", "-m", "pip", "install", *options, *arguments)
@@ -246,6 +245,7 @@ def check(code: str, host: Path | None = None) -> None:
 
 
 def check_host(host: Path) -> None:
+    """Import a ComfyUI, to see that its environment is complete."""
     check("import comfy.options, sys; comfy.options.enable_args_parsing(); sys.argv[1:] = ['--cpu']; import nodes", host)
 
 
@@ -275,9 +275,6 @@ def advice(output: str) -> str:
         version = sys.version.split()[0]
         return f"pip found no such package for Python {version} here: check the network, and use Python 3.10 to 3.13."
     return "Run the same command again; if it stops here again, delete the folder .venv and start over."
-
-
-# Commands
 
 
 def environment(host: Path | None) -> dict[str, str]:
@@ -311,6 +308,7 @@ def test(host: Path, arguments: list[str]) -> int:
 
 
 def main() -> int:
+    """Run one command; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser("demo", help="make a short animation in a real ComfyUI and print the video's path")

@@ -30,7 +30,7 @@ def choices() -> list[str]:
 
 
 def _files_below(folder: Path, around: tuple[str, ...]) -> Iterator[Path]:
-    """Checkpoint files, also behind links, but never through a link to one of the folders around it, which would not end."""
+    """Checkpoint files, also through links, but never through a link to a parent folder, which would not end."""
     real = os.path.realpath(folder)
     if real in around or len(around) > DEEPEST:
         return

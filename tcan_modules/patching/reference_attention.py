@@ -229,7 +229,7 @@ class ReferenceAttention:
             if reference is not None:
                 projected = reference.projected(block, self._layers[block])
                 own[1:] = with_reference(own[1], projected[0]), with_reference(own[2], projected[1])
-            # what is made of the values alone (Perturbed-Attention Guidance) ends with the reference's
+            # output computed from the values only (Perturbed-Attention Guidance) ends with the reference's
             out.append(patch(*own, options_of_cond(options, index), **host_arguments)[:, :tokens])
         return torch.cat(out)
 

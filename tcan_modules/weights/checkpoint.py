@@ -130,7 +130,7 @@ def _embedding(prompt: Part) -> torch.Tensor:
 
 
 def _place_plain_unets(found: dict[str, Part], unets: list[Part], name: str) -> None:
-    """A whole UNet without LoRA and temporal layers is the base UNet, or an appearance encoder that kept its head."""
+    """A UNet without LoRA and temporal layers is the base UNet, or an appearance encoder with its output head."""
     for part in unets:
         free = [key for key in ("unet", "appearance") if key not in found]
         if len(unets) > 1 or not free:
@@ -140,7 +140,7 @@ def _place_plain_unets(found: dict[str, Part], unets: list[Part], name: str) -> 
 
 
 def _place_motion_module(checkpoint: Checkpoint, module: Part) -> None:
-    """A motion module by itself serves the UNet and the ControlNet, where they have no temporal layers of their own.
+    """A separate motion module is used for the UNet and the ControlNet, unless they have temporal layers.
 
     In the ControlNet it is used where the authors have temporal layers: from the third down block on (``ControlNet3DModel``).
     """

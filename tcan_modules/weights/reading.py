@@ -124,7 +124,7 @@ def _check_globals(stream: BytesIO) -> None:
 
 
 def _plain_tensors(content) -> dict[str, torch.Tensor]:
-    """Unwrap ``{"state_dict": …}``, drop what is no tensor (step counters), take off what a pickle may put onto a tensor."""
+    """Unwrap ``{"state_dict": …}``, drop other values (step counters), strip what a pickle may attach to a tensor."""
     for _ in range(3):  # at most: a dictionary can contain itself
         if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
             content = content["state_dict"]
