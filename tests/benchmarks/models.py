@@ -3,11 +3,11 @@
 import torch
 from torch import nn
 
-from tcan_modules.maths.temporal import TemporalTransformer, sinusoidal_positions
 from tcan_modules.weights.architecture import read_architecture
 from tcan_modules.weights.checkpoint import Checkpoint
 from tcan_modules.weights.layouts import Part
 from tcan_modules.weights.messages import TITLES
+from tests.helpers.wide_models import temporal_layers
 
 SD15 = (320, 640, 1280, 1280)
 HALF = (160, 320, 640, 640)
@@ -53,7 +53,7 @@ def random_checkpoint(
             if name.startswith(("controlnet_down", "controlnet_mid", "controlnet_cond_embedding.conv_out")):
                 nn.init.normal_(parameter, std=0.01)  # a new ControlNet adds nothing
         lora = _lora(unet, rank, dtype)
-        temporal = _temporal(channels, dtype)
+        temporal = temporal_layers(channels, layers=2, dtype=dtype)
     headless = {name: tensor for name, tensor in appearance.items() if not name.startswith(("conv_out", "conv_norm_out"))}
     deep = {name: tensor for name, tensor in temporal.items() if name.startswith(("down_blocks.2", "down_blocks.3"))}
     network = {"unet": unet, "appearance": headless, "controlnet": control.state_dict()}
@@ -70,16 +70,3 @@ def _lora(unet: dict, rank: int, dtype) -> dict[str, torch.Tensor]:
             factors[f"{layer}.lora_A.default.weight"] = torch.randn(rank, tensor.shape[1], dtype=dtype) / rank
             factors[f"{layer}.lora_B.default.weight"] = torch.randn(tensor.shape[0], rank, dtype=dtype) / 100
     return factors
-
-
-def _temporal(channels: tuple[int, ...], dtype) -> dict[str, torch.Tensor]:
-    levels = len(channels)
-    places = [("down_blocks", level, index, channels[level]) for level in range(levels) for index in range(2)]
-    places += [("up_blocks", block, index, channels[levels - 1 - block]) for block in range(levels) for index in range(3)]
-    state = {}
-    for side, block, index, width in places:
-        layer = TemporalTransformer(width, heads=8, max_frames=32).to(dtype).state_dict()
-        for name, tensor in layer.items():
-            value = sinusoidal_positions(32, width) if name.endswith(".pe") else tensor
-            state[f"{side}.{block}.motion_modules.{index}.temporal_transformer.{name}"] = value.to(dtype)
-    return state

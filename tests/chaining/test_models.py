@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from tests.helpers.reference_set import error
+from tests.helpers.wide_models import lora_weights
 
 FREEU = {"b1": 1.3, "b2": 1.4, "s1": 0.9, "s2": 0.2}
 NODES = {
@@ -45,14 +46,8 @@ def lora(scene) -> str:
     """A LoRA file of the reference UNet's size, as LoRA loaders know them."""
     from safetensors.torch import save_file
 
-    generator = torch.Generator().manual_seed(4)
-    state = {}
-    for name, tensor in scene.models.tcan.checkpoint.require("unet").tensors.items():
-        if name.endswith(("attn1.to_q.weight", "attn2.to_k.weight", "ff.net.2.weight")):
-            key = f"lora_unet_{name.removesuffix('.weight').replace('.', '_')}"
-            state[f"{key}.lora_down.weight"] = torch.randn(2, tensor.shape[1], generator=generator)
-            state[f"{key}.lora_up.weight"] = torch.randn(tensor.shape[0], 2, generator=generator) / 20
-            state[f"{key}.alpha"] = torch.tensor(2.0)
+    unet = scene.models.tcan.checkpoint.require("unet").tensors
+    state = lora_weights(unet, ("attn1.to_q", "attn2.to_k", "ff.net.2"), rank=2, divisor=20)
     folder = scene.host.base / "models" / "loras"
     folder.mkdir(exist_ok=True)
     save_file(state, folder / "chaining.safetensors")

@@ -16,6 +16,7 @@ from tcan_modules.weights.naming import to_host
 from tests.benchmarks.models import random_checkpoint
 from tests.gpu.card import CARD, REHEARSAL, Card
 from tests.helpers.tiny_models import tiny_vae
+from tests.helpers.wide_models import lora_weights
 
 # Kind of model, as the host names its folders -> the file.
 FILES = {
@@ -38,7 +39,7 @@ def make(folder: Path, card: Card) -> Path:
     tensors = {
         "diffusion_models": to_host(checkpoint.unet.tensors, checkpoint.unet.architecture),
         "controlnet": _control_net(checkpoint),
-        "loras": _lora(checkpoint),
+        "loras": {name: tensor.half() for name, tensor in lora_weights(checkpoint.unet.tensors).items()},
         "tcan": pack(checkpoint),
     }
     for kind, name in FILES.items():
@@ -72,18 +73,6 @@ def _vae(folder: Path) -> Part:
 def _control_net(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
     part = checkpoint.controlnet
     return {f"control_model.{name}": tensor for name, tensor in to_host(part.tensors, part.architecture).items()}
-
-
-def _lora(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
-    """For Load LoRA: the queries of all self-attentions, changed by about a tenth."""
-    generator, state = torch.Generator().manual_seed(4), {}
-    for name, tensor in checkpoint.unet.tensors.items():
-        if name.endswith("attn1.to_q.weight"):
-            key = f"lora_unet_{name.removesuffix('.weight').replace('.', '_')}"
-            state[f"{key}.lora_down.weight"] = torch.randn(4, tensor.shape[1], generator=generator).half()
-            state[f"{key}.lora_up.weight"] = (torch.randn(tensor.shape[0], 4, generator=generator) / 50).half()
-            state[f"{key}.alpha"] = torch.tensor(4.0)
-    return state
 
 
 def main() -> None:

@@ -72,18 +72,30 @@ def control_net(path: Path) -> None:
     torch.save(_half(state), path)
 
 
-def lora(path: Path) -> None:
-    """For Load LoRA: the self-attentions' queries."""
-    generator = torch.Generator().manual_seed(4)
-    state = {}
-    for name, tensor in _network(1).items():
-        if name.endswith("attn1.to_q.weight"):
+def lora_weights(
+    unet: dict[str, torch.Tensor], layers: tuple[str, ...] = ("attn1.to_q",), rank: int = 4, divisor: float = 50
+) -> dict[str, torch.Tensor]:
+    """A random LoRA with the names that the stock loader knows.
+
+    Args:
+        unet: weights with diffusers' names.
+        layers: the ends of the names of the layers that change; by default the queries of all self-attentions.
+        divisor: of the change: a smaller one changes more.
+    """
+    generator, state = torch.Generator().manual_seed(4), {}
+    for name, tensor in unet.items():
+        if name.endswith(tuple(f"{layer}.weight" for layer in layers)):
             key = f"lora_unet_{name.removesuffix('.weight').replace('.', '_')}"
-            state[f"{key}.lora_down.weight"] = torch.randn(4, tensor.shape[1], generator=generator)
-            state[f"{key}.lora_up.weight"] = torch.randn(tensor.shape[0], 4, generator=generator) / 50
-            state[f"{key}.alpha"] = torch.tensor(4.0)
+            state[f"{key}.lora_down.weight"] = torch.randn(rank, tensor.shape[1], generator=generator)
+            state[f"{key}.lora_up.weight"] = torch.randn(tensor.shape[0], rank, generator=generator) / divisor
+            state[f"{key}.alpha"] = torch.tensor(float(rank))
     assert state
-    save_file(_half(state), path)
+    return state
+
+
+def lora(path: Path) -> None:
+    """For Load LoRA."""
+    save_file(_half(lora_weights(_network(1))), path)
 
 
 def appa(path: Path) -> None:
@@ -98,19 +110,32 @@ def appa(path: Path) -> None:
     save_file(_half(state), path)
 
 
-def motion_module(channels: Sequence[int], layers: int, seed: int, middle: bool = False) -> dict[str, torch.Tensor]:
-    """As AnimateDiff v3's: a temporal layer behind each layer of the down blocks and up blocks; v2 has one in the middle too."""
+def temporal_layers(
+    channels: Sequence[int], layers: int, middle: bool = False, dtype: torch.dtype = torch.float16
+) -> dict[str, torch.Tensor]:
+    """Random temporal layers of AnimateDiff v3: one after each layer of the down blocks and up blocks.
+
+    Args:
+        channels: of the UNet's levels.
+        layers: ResNet blocks in a down block.
+        middle: one in the middle block too, as AnimateDiff v2 has.
+    """
     places = [(f"down_blocks.{level}", index, width) for level, width in enumerate(channels) for index in range(layers)]
     places += [(f"up_blocks.{block}", index, width) for block, width in enumerate(channels[::-1]) for index in range(layers + 1)]
     places += [("mid_block", 0, channels[-1])] if middle else []
     state = {}
+    for block, index, width in places:
+        for name, tensor in TemporalTransformer(width, heads=8, max_frames=32).state_dict().items():
+            values = sinusoidal_positions(32, width) if name.endswith(".pe") else tensor
+            state[f"{block}.motion_modules.{index}.temporal_transformer.{name}"] = values.to(dtype).contiguous()
+    return state
+
+
+def motion_module(channels: Sequence[int], layers: int, seed: int, middle: bool = False) -> dict[str, torch.Tensor]:
+    """`temporal_layers` of a seed, as in a file of AnimateDiff."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        for block, index, width in places:
-            for name, tensor in TemporalTransformer(width, heads=8, max_frames=32).state_dict().items():
-                values = sinusoidal_positions(32, width) if name.endswith(".pe") else tensor
-                state[f"{block}.motion_modules.{index}.temporal_transformer.{name}"] = values
-    return _half(state)
+        return temporal_layers(channels, layers, middle)
 
 
 def public_parts(folder: Path) -> None:
