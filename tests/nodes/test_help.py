@@ -7,7 +7,7 @@ import pytest
 
 from tests.helpers.contract import NODES
 
-DOCS = Path(__file__).resolve().parent.parent / "web" / "docs"
+DOCS = Path(__file__).resolve().parents[2] / "web" / "docs"
 PAGES = {"en": "{}.md", "zh": "{}/zh.md"}
 
 

@@ -5,7 +5,7 @@ import torch
 
 from tcan_modules.maths.token_weights import read_masks, read_weights, token_grid, token_weights
 from tests.helpers.reference_set import error
-from tests.test_errors import fails
+from tests.nodes.test_errors import fails
 
 EQUAL = 2e-5  # other orders of summation in float32
 

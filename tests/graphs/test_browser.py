@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 
 from tcan_modules.training.metrics import psnr
+from tests.graphs.test_blueprint import needs_blueprints
+from tests.graphs.test_workflows import NAMES
 from tests.helpers import page as web
 from tests.helpers.contract import NODES
 from tests.helpers.server import running
 from tests.helpers.workflow_files import WORKFLOWS, load
-from tests.test_blueprint import needs_blueprints
-from tests.test_workflows import NAMES
 from tests.tools import demo
 from tests.tools.locales import load as locale
 

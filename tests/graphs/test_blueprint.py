@@ -1,4 +1,4 @@
-"""The subgraph blueprint: served by the host, and its inside fits the nodes. tests/test_browser.py runs it in the page."""
+"""The subgraph blueprint: served by the host, and its inside fits the nodes. tests/graphs/test_browser.py runs it in the page."""
 
 import importlib.util
 import json
@@ -8,7 +8,7 @@ import pytest
 
 from tests.helpers.workflow_format import SUBGRAPH_INPUT, SUBGRAPH_OUTPUT, slot_names
 
-FILE = Path(__file__).resolve().parent.parent / "subgraphs" / "TCAN Animate.json"
+FILE = Path(__file__).resolve().parents[2] / "subgraphs" / "TCAN Animate.json"
 needs_blueprints = pytest.mark.skipif(
     importlib.util.find_spec("app.subgraph_manager") is None, reason="this ComfyUI does not look for blueprints of packs"
 )

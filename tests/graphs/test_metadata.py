@@ -7,7 +7,7 @@ import av
 from PIL import Image
 
 from tcan_modules.metadata import mark
-from tests.test_workflows import shortened
+from tests.graphs.test_workflows import shortened
 
 
 def test_requests_are_marked_where_tcan_animates():
