@@ -20,7 +20,7 @@ from .networks.host_models import TCANModels, block_channels
 from .patching.batch import Batch, batch_of
 from .patching.control_model import TemporalControlModel
 from .patching.deep_cache import feature_cache_of
-from .patching.other_windows import TakenByOtherPacks
+from .patching.other_packs import TakenByOtherPacks
 from .patching.prompts import prompts_of, text_of_batch, text_of_frames
 from .patching.residual_cache import Residuals
 from .patching.whole_video import WholeVideo, video_of

@@ -18,7 +18,10 @@ ALLOWED = {
     ("tcan_modules/maths/group_norm.py", "float"): "statistics need 32 bits in any precision",
     ("tcan_modules/patching/noise_schedule.py", "float"): "a schedule is float32, as the host's own are",
     ("tcan_modules/maths/group_norm.py", "cpu"): "other devices have no kernel for channels-last features",
-    ("tcan_modules/maths/chunking.py", "cpu"): "how much goes into a piece depends on the processor's cache and its allocator",
+    (
+        "tcan_modules/maths/feed_forward_chunks.py",
+        "cpu",
+    ): "how much goes into a piece depends on the processor's cache and its allocator",
     ("tcan_modules/maths/temperature.py", "cpu"): PICTURES,
     ("tcan_modules/maths/temperature.py", "float"): PICTURES,
     ("tcan_modules/maths/token_weights.py", "float"): PICTURES,

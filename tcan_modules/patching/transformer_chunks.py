@@ -14,7 +14,7 @@ import torch
 from comfy.ldm.modules.attention import BasicTransformerBlock, CrossAttention, FeedForward, SpatialTransformer
 from torch import nn
 
-from ..maths.chunking import chunk_length, in_chunks
+from ..maths.feed_forward_chunks import chunk_length, in_chunks
 from .batch import options_of_cond
 from .swap import swapped_forward
 

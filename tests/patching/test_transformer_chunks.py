@@ -11,7 +11,7 @@ FRAMES, SIZE = 4, 16
 def take_few_rows(reference: Reference, monkeypatch) -> None:
     """One frame of the largest layers at a time, and two of those half as large."""
     widened = 8 * reference.tcan.unet.model.diffusion_model.model_channels * SIZE**2 * 4
-    monkeypatch.setattr(reference.host.pack_module("tcan_modules.maths.chunking"), "LARGEST_ON_CPU", widened)
+    monkeypatch.setattr(reference.host.pack_module("tcan_modules.maths.feed_forward_chunks"), "LARGEST_ON_CPU", widened)
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tcan_modules.maths import chunking
+from tcan_modules.maths import feed_forward_chunks as chunks
 from tcan_modules.maths.temporal import TemporalTransformer
 from tests.helpers.allocations import Allocations
 from tests.helpers.reference_set import Reference, error
@@ -14,19 +14,19 @@ FRAMES = 4
 @pytest.mark.parametrize("numbers, expected", [(2**10, 64), (2**15, 2), (2**16, 1), (2**20, 1)])
 def test_length(monkeypatch, numbers, expected):
     """Entries that become eight times as large, in float32, into pieces of 2 MiB; one at least."""
-    monkeypatch.setattr(chunking, "LARGEST_ON_CPU", 2**21)
-    assert chunking.chunk_length(torch.empty(numbers)) == expected
+    monkeypatch.setattr(chunks, "LARGEST_ON_CPU", 2**21)
+    assert chunks.chunk_length(torch.empty(numbers)) == expected
 
 
 def test_a_feed_forward(monkeypatch):
     x, seen = torch.randn(7, 5, 16), []
-    monkeypatch.setattr(chunking, "LARGEST_ON_CPU", 16 * 8 * x[0, 0].numel() * 4)
+    monkeypatch.setattr(chunks, "LARGEST_ON_CPU", 16 * 8 * x[0, 0].numel() * 4)
 
     def forward(piece: torch.Tensor) -> torch.Tensor:
         seen.append(len(piece))
         return 2 * piece
 
-    assert torch.equal(chunking.in_chunks(forward, x), 2 * x)
+    assert torch.equal(chunks.in_chunks(forward, x), 2 * x)
     assert seen == [16, 16, 3]
 
 
@@ -43,7 +43,7 @@ def test_a_temporal_layer(monkeypatch, videos, channels_last, strength):
     whole = layer(x, FRAMES, temperature, strength)
     with Allocations() as counted:
         layer(x, FRAMES, temperature, strength)
-    monkeypatch.setattr(chunking, "LARGEST_ON_CPU", counted.peak // 8)
+    monkeypatch.setattr(chunks, "LARGEST_ON_CPU", counted.peak // 8)
     with Allocations() as in_chunks:
         parts = layer(x, FRAMES, temperature, strength)
     assert error(parts, whole) <= 1e-6
@@ -65,7 +65,7 @@ def test_a_whole_run(host, monkeypatch):
     calls = []
     theirs = attention.FeedForward.forward
     monkeypatch.setattr(attention.FeedForward, "forward", lambda layer, x: calls.append(len(x)) or theirs(layer, x))
-    monkeypatch.setattr(host.pack_module("tcan_modules.maths.chunking"), "LARGEST_ON_CPU", 1)
+    monkeypatch.setattr(host.pack_module("tcan_modules.maths.feed_forward_chunks"), "LARGEST_ON_CPU", 1)
     assert error(reference.sample(model, conditioning, FRAMES), whole) <= 1e-5
     # all but the appearance UNet's, which sees one row by its nature
     assert set(calls) == {1}
