@@ -60,15 +60,18 @@ def start_noise(
         mode: one of `windows.NOISE_MODES`. ``repeat_window`` repeats the noise of one window over the video, as the authors do;
             ``free_noise`` repeats it in another order after every window (`shuffled_repeats`).
         length, overlap: of the windows.
-        batch_index: the host's, for ``independent`` noise.
+        batch_index: the host's: which frame of a video's noise each latent gets; None: the first one's, the second one's and so on.
     """
     frames = latents.shape[0]
-    if mode == "independent" or frames <= length:
+    if mode == "independent" or (batch_index is None and frames <= length):
         return comfy.sample.prepare_noise(latents, seed, batch_index)
-    noise = comfy.sample.prepare_noise(latents[:length], seed)
+    indices = range(frames) if batch_index is None else batch_index
     if mode == "repeat_window":
-        return noise[torch.arange(frames) % length]
-    return noise[shuffled_repeats(frames, length, length - overlap, torch.Generator().manual_seed(seed))]
+        places = [index % length for index in indices]
+    else:
+        order = shuffled_repeats(max(indices) + 1, length, length - overlap, torch.Generator().manual_seed(seed))
+        places = [order[index] for index in indices]
+    return comfy.sample.prepare_noise(latents[:1].expand(length, -1, -1, -1), seed)[places]
 
 
 def schedule(model: ModelPatcher, sampler: str, scheduler: str, steps: int, denoise: float) -> torch.Tensor:
