@@ -12,6 +12,7 @@ from comfy.patcher_extension import CallbacksMP, WrappersMP
 from torch import nn
 
 from .log import log
+from .maths.pictures import describe_crop
 from .maths.temperature import TemperatureMaps
 from .networks.appa import add_appa
 from .networks.appearance import Appearance, AppearanceUNet, reference_blocks
@@ -25,6 +26,7 @@ from .patching.transformer_chunks import TransformerChunks
 from .patching.whole_video import pass_video_on
 
 KEY = "tcan"
+PIXELS = 8  # of a picture, for each latent
 
 
 def apply_tcan(
@@ -110,6 +112,9 @@ class _TCANWrapper:
         """OUTER_SAMPLE: refuse poses of another video before anything is loaded; ``noise [frames, 4, height, width]``."""
         if self.ptm is not None:
             self.ptm.check_frames(noise.shape[0])
+            note = describe_crop(self.ptm.height, self.ptm.width, *(PIXELS * side for side in noise.shape[-2:]))
+            if note is not None:
+                log.warning("PTM Builder: %s", note)
         self.guider = executor.class_obj
         try:
             return executor(noise, *args, **kwargs)

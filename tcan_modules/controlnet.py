@@ -15,6 +15,7 @@ import torch
 from comfy.model_patcher import ModelPatcher
 
 from .log import log
+from .maths.pictures import describe_crop, rgb_on_black
 from .maths.windows import open_windows
 from .networks.host_models import TCANModels, block_channels
 from .patching.batch import Batch, batch_of
@@ -126,19 +127,18 @@ class TemporalControlNet(TakenByOtherPacks, comfy.controlnet.ControlNet):
             return previous
         batch, video = batch_of(x_noisy, transformer_options, batched_number), video_of(transformer_options)
         self._check_pose_images(batch, batch.video_frames if video is None else video.frames)
+        self._warn(batch, video, x_noisy)
         cache = feature_cache_of(transformer_options)
         outer_only = cache is not None and cache.has(cache.next_call(batch, x_noisy))
         if video is None:
-            self._warn_of_windows(batch)
             prompts = [None] * batched_number
         else:
             prompts = prompts_of(batch, video.positive, self._is_in)
         if video is not None and video.has(x_noisy[: batch.frames], batch.indices):
             residuals = self._of_video(video, batch, prompts, t[:1], outer_only, x_noisy.device)
         else:
-            total = batch.video_frames if video is None else video.frames
             text = text_of_batch(batch, cond) if video is None else None
-            residuals = self._of_latents(x_noisy, batch, prompts, text, t[:1], outer_only, total)
+            residuals = self._of_latents(x_noisy, batch, prompts, text, t[:1], outer_only)
         # stacked copies, because the host multiplies them by the strength in place
         stacked = Residuals.stacked(residuals)
         return self.control_merge({"output": stacked.output, "middle": stacked.middle}, previous, output_dtype=None)
@@ -153,7 +153,7 @@ class TemporalControlNet(TakenByOtherPacks, comfy.controlnet.ControlNet):
         for prompt in {id(prompt): prompt for prompt in prompts}.values():
 
             def compute(window: list[int], prompt=prompt) -> Residuals:
-                text = text_of_frames(prompt, window, video.frames)
+                text = text_of_frames(prompt, window)
                 return self._run(video.latents[window].to(device), window, sigma, text, outer_only)
 
             found = cache.of((id(prompt), outer_only), indices, windows, compute, later)
@@ -171,7 +171,6 @@ class TemporalControlNet(TakenByOtherPacks, comfy.controlnet.ControlNet):
         text: torch.Tensor | None,
         sigma: torch.Tensor,
         outer_only: bool,
-        video_frames: int | None,
     ) -> list[Residuals]:
         """Residuals of each batch entry, for latents that are not frames of the current video. Computed directly, not cached.
 
@@ -184,7 +183,7 @@ class TemporalControlNet(TakenByOtherPacks, comfy.controlnet.ControlNet):
             if found is None:
                 found = []
                 for window, chunk in zip(batch.windows, latents.chunk(len(batch.windows)), strict=True):
-                    context = text if prompt is None else text_of_frames(prompt, window, video_frames)
+                    context = text if prompt is None else text_of_frames(prompt, window)
                     found += self._run(chunk, window, sigma, context, outer_only).by_frame()
                 known.append((latents, prompt, found))
             residuals += found
@@ -210,6 +209,7 @@ class TemporalControlNet(TakenByOtherPacks, comfy.controlnet.ControlNet):
         """Pose images of some frames at the size of the picture, moved to the latents' device; one pose serves every frame."""
         poses = self.cond_hint_original
         chosen = (poses if poses.shape[0] == 1 else poses[list(indices)]).to(latents.device)
+        chosen = rgb_on_black(chosen.movedim(1, -1)).movedim(-1, 1)
         height, width = (side * self.compression_ratio for side in latents.shape[-2:])
         if chosen.shape[-2:] != (height, width):
             chosen = comfy.utils.common_upscale(chosen, width, height, self.upscale_algorithm, "center")
@@ -225,13 +225,21 @@ class TemporalControlNet(TakenByOtherPacks, comfy.controlnet.ControlNet):
                 " latent."
             )
 
-    def _warn_of_windows(self, batch: Batch) -> None:
-        if batch.uuids is not None and not self._was_told:
-            self._was_told = True
+    def _warn(self, batch: Batch, video: WholeVideo | None, x_noisy: torch.Tensor) -> None:
+        """Say once in a sampling run what will not come out as wanted."""
+        if batch.uuids is None or self._was_told:
+            return
+        self._was_told = True
+        if video is None:
             log.warning(
                 "Temporal ControlNet sees only the frames that are sampled at once: the model went neither through APPA Apply nor"
                 " through MultiDiffusion Windows, which show it the whole video"
             )
+        latents = x_noisy if video is None else video.latents  # not those of an area
+        size = (side * self.compression_ratio for side in latents.shape[-2:])
+        note = describe_crop(*self.cond_hint_original.shape[-2:], *size)
+        if note is not None:
+            log.warning("Apply ControlNet: %s", note)
 
     def _is_in(self, control) -> bool:
         """Whether a cond's chain of ControlNets holds this one, or its twin on another device."""

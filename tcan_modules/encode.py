@@ -3,6 +3,7 @@
 import comfy.utils
 import torch
 
+from .maths.pictures import rgb
 from .maths.token_weights import read_masks, read_weights
 from .networks.appearance import Appearance
 
@@ -22,6 +23,7 @@ def encode_appearance(
     Raises:
         ValueError: in one sentence, what is wrong with the weights, the mask or the VAE.
     """
+    pictures = rgb(image)
     counts = torch.tensor(read_weights(weights, image.shape[0]))
     masks = None if mask is None else _fitted(read_masks(mask, image.shape[0]), *image.shape[1:3], width, height)
     seen = counts > 0 if masks is None else (counts > 0) & masks.flatten(1).any(1)
@@ -29,7 +31,7 @@ def encode_appearance(
         raise ValueError(
             "No picture is left: each one has weight 0 or a mask that is 0 everywhere. Give one picture a weight and a mask above 0."
         )
-    latents = vae.encode(_resized(image[seen, ..., :3] if not seen.all() else image[..., :3], width, height))
+    latents = vae.encode(_resized(pictures[seen] if not seen.all() else pictures, width, height))
     if latents.ndim != 4 or latents.shape[1] != 4:
         raise ValueError(
             f"This VAE gives latents of shape {tuple(latents.shape)}, but TCAN needs SD1.5 latents of 4 channels: use the VAE"

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from ..log import log
+from .pictures import center_crop, masks_of, rgb_on_black
 
 
 def skeleton_mask(pose_images: torch.Tensor) -> np.ndarray:
@@ -64,26 +65,30 @@ class TemperatureMaps:
         self._grids: OrderedDict[tuple, torch.Tensor] = OrderedDict()
         self._latest: tuple[tuple, torch.Tensor] | None = None  # the image-sized map from which all grids of a window are resized
 
-    def image(self, indices: Sequence[int]) -> np.ndarray:
+    def image(self, indices: Sequence[int], crop: tuple[int, int] = (0, 0)) -> np.ndarray:
         """Temperatures ``[height, width]`` of a window, at the size of the pose images.
 
         One pose serves every frame.
+
+        Args:
+            crop: pixels cut at the top and bottom, and at the left and right (`pictures.center_crop`).
         """
         chosen = sorted(set(indices)) if self.frames > 1 else [0]
         bits = np.bitwise_or.reduce(self._bits[chosen], axis=0)
         skeleton = np.unpackbits(bits, count=self.height * self.width).astype(bool)
-        return temperature_map(skeleton.reshape(self.height, self.width), self.tau)
+        (top, left), skeleton = crop, skeleton.reshape(self.height, self.width)
+        return temperature_map(skeleton[top : self.height - top, left : self.width - left], self.tau)
 
-    def grid(self, indices: Sequence[int], height: int, width: int) -> torch.Tensor | None:
+    def grid(self, indices: Sequence[int], height: int, width: int, crop: tuple[int, int] = (0, 0)) -> torch.Tensor | None:
         """Temperatures ``[height, width]`` of a layer's grid; None below ``min_resolution``."""
         if min(height, width) < self.min_resolution:
             return None
-        window = tuple(indices)
+        window = (*indices, crop)
         key = (window, height, width)
         if key not in self._grids:
             latest = self._latest  # a host on several GPUs asks from several threads
             if latest is None or latest[0] != window:
-                latest = self._latest = window, torch.from_numpy(self.image(window))
+                latest = self._latest = window, torch.from_numpy(self.image(indices, crop))
             grid = self._grids[key] = resize_to_grid(latest[1], height, width)
             if len(self._grids) > self.KEPT_GRIDS:
                 self._grids.popitem(last=False)
@@ -95,6 +100,8 @@ class TemperatureMaps:
     ) -> dict[tuple[int, int], torch.Tensor]:
         """Temperatures of a window for all grids of a UNet, on a device.
 
+        Pose images of other proportions than the latents are cropped to their centre, as the ControlNet crops them.
+
         Args:
             height, width: of the latents, the largest grid; each level halves them, rounding up.
             levels: number of the UNet's levels.
@@ -102,9 +109,9 @@ class TemperatureMaps:
         Returns:
             ``[height, width]`` by height and width.
         """
-        grids = {}
+        grids, crop = {}, center_crop(self.height, self.width, height, width)
         for _ in range(levels):
-            found = self.grid(indices, height, width)
+            found = self.grid(indices, height, width, crop)
             if found is not None:
                 grids[height, width] = found.to(device)
             height, width = -(-height // 2), -(-width // 2)
@@ -125,13 +132,13 @@ def build_maps(
     """Temperatures for a video from its drawn poses.
 
     Args:
-        pose_images: ``[frames, height, width, channels]`` in 0..1 on black.
-        mask: more foreground, ``[1 or frames, height, width]`` in 0..1 (foreground above one half), of any size.
+        pose_images: IMAGE on black, ``[frames, height, width, channels]`` in 0..1.
+        mask: MASK of more foreground, one or one for each frame, in 0..1 (foreground above one half), of any size.
 
     Raises:
         ValueError: no skeleton in any frame, an empty mask, or a mask for another number of frames.
     """
-    skeletons = skeleton_mask(pose_images)
+    skeletons = skeleton_mask(rgb_on_black(pose_images))
     if not skeletons.any():
         raise ValueError(
             "No frame of pose_images shows a skeleton (all are black): check the pose detector, and that the pose images are connected."
@@ -147,7 +154,7 @@ def build_maps(
 
 
 def _foreground(mask: torch.Tensor, frames: int, height: int, width: int) -> np.ndarray:
-    mask = mask.reshape(-1, *mask.shape[-2:])
+    mask = masks_of(mask)
     if mask.shape[0] not in (1, frames):
         raise ValueError(
             f"The mask has {mask.shape[0]} frames and there are {frames} pose images: give one mask, or one for each frame."

@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from .pictures import rgb_on_black
 from .temperature import TemperatureMaps
 
 WINDOW = 16  # frames for each map of the preview: the authors' window
@@ -25,6 +26,6 @@ def preview(maps: TemperatureMaps, pose_images: torch.Tensor) -> torch.Tensor:
         window = range(start, min(start + WINDOW, maps.frames))
         heat = torch.from_numpy(heat_colors((maps.image(window) - 1) / max(maps.tau, 1e-6)))
         for frame in window:
-            pose = pose_images[frame, ..., :3].cpu().float()
+            pose = rgb_on_black(pose_images[frame : frame + 1])[0].cpu().float()
             frames.append(torch.where((pose != 0).any(dim=-1, keepdim=True), pose, heat))
     return torch.stack(frames)

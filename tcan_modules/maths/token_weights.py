@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import torch
 
+from .pictures import masks_of
+
 
 @dataclass
 class TokenWeights:
@@ -56,7 +58,7 @@ def read_masks(mask: torch.Tensor, images: int) -> torch.Tensor:
     """One mask for each picture, from one for all of them or one for each.
 
     Args:
-        mask: MASK of the host, ``[height, width]`` or ``[masks, height, width]``.
+        mask: MASK of the host in any form (`masks_of`).
 
     Returns:
         ``[images, height, width]`` in 0..1.
@@ -64,7 +66,7 @@ def read_masks(mask: torch.Tensor, images: int) -> torch.Tensor:
     Raises:
         ValueError: in one sentence, what is wrong with the masks.
     """
-    masks = mask.unsqueeze(0) if mask.ndim == 2 else mask
+    masks = masks_of(mask)
     if masks.shape[0] not in (1, images):
         raise ValueError(
             f"There are {masks.shape[0]} masks, but {images} pictures: connect one mask for each picture, or one for all of them."

@@ -7,6 +7,7 @@ Every noise prediction evaluates all windows and averages them with equal weight
 import inspect
 
 import comfy.context_windows
+import comfy.utils
 import torch
 
 from ..maths.windows import lay_windows
@@ -72,18 +73,21 @@ class MultiDiffusionHandler(comfy.context_windows.IndexListContextHandler):
     def get_resized_cond(self, cond_in, x_in: torch.Tensor, window, device=None) -> list | None:
         """Conds cut to a window of ``x_in [frames, 4, height, width]``.
 
-        Also what the host passes whole: prompts and concatenated latents with an entry for each frame.
+        Also what some hosts pass whole: prompts and concatenated latents with an entry for each frame. A list of another length is
+        trimmed or repeated over the whole video, as the host does with a video in one piece.
         """
         resized = super().get_resized_cond(cond_in, x_in, window, device)
-        for cond in resized or []:
+        for whole, cond in zip(cond_in or [], resized or []):
             cond["model_conds"] = {
-                key: _cut(value, x_in.shape[0], window, device) for key, value in cond.get("model_conds", {}).items()
+                key: _cut(whole["model_conds"][key], value, x_in.shape[0], window, device)
+                for key, value in cond.get("model_conds", {}).items()
             }
         return resized
 
 
-def _cut(value, frames: int, window, device):
-    tensor = getattr(value, "cond", None)
-    if isinstance(tensor, torch.Tensor) and tensor.shape[0] == frames > 1:
-        return value._copy_with(window.get_tensor(tensor, device, dim=0))
+def _cut(whole, value, frames: int, window, device):
+    """An entry of a cond for a window, from the entry for the ``whole`` video; the host's own ``value`` if they are the same."""
+    tensor = getattr(whole, "cond", None)
+    if isinstance(tensor, torch.Tensor) and tensor.ndim and tensor.shape[0] > 1:
+        return value._copy_with(window.get_tensor(comfy.utils.repeat_to_batch_size(tensor, frames), device, dim=0))
     return value

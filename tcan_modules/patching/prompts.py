@@ -26,13 +26,13 @@ def prompts_of(batch: Batch, positive: list[dict], is_controlled: Callable[[obje
     return [prompts.get(uuid, first) for uuid in batch.uuids or [None] * len(batch.conds)]
 
 
-def text_of_frames(prompt: dict, indices: Sequence[int], frames: int | None) -> torch.Tensor:
-    """A prompt's text for a window, ``[1 or frames, tokens, channels]``.
+def text_of_frames(prompt: dict, indices: Sequence[int]) -> torch.Tensor:
+    """A prompt's text for the frames of a window, ``[1 or frames, tokens, channels]``.
 
-    Text for each frame of a video of ``frames`` is cut to the window.
+    A schedule has text for every frame; a shorter one is repeated over the video, as the host does.
     """
     text = _text_of(prompt)
-    return text[list(indices)] if text.shape[0] == frames > 1 else text[:1]
+    return text[[index % len(text) for index in indices]] if len(text) > 1 else text
 
 
 def text_of_batch(batch: Batch, cond: dict) -> torch.Tensor:

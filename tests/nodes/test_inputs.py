@@ -1,0 +1,119 @@
+"""Pictures, masks, prompts and latents as other nodes give them: the right video, or one sentence."""
+
+import pytest
+import torch
+
+from tests.helpers.reference_set import LatentVAE, error
+
+FRAMES, WINDOW = 10, 4
+
+
+def with_alpha(image: torch.Tensor, alpha: float = 1.0) -> torch.Tensor:
+    return torch.cat([image, torch.full((*image.shape[:-1], 1), alpha)], -1)
+
+
+def run(reference, positive: list, negative: list, windows: bool = True, **inputs) -> torch.Tensor:
+    """Latents of a video in windows, or in one piece."""
+    return reference.host.node("TCANMultiDiffusionSampler")(
+        model=reference.apply(**inputs),
+        positive=positive,
+        negative=negative,
+        latent_image={"samples": torch.zeros(FRAMES, 4, 16, 16)},
+        steps=1,
+        cfg=3.0,
+        window_length=WINDOW if windows else FRAMES,
+        window_overlap=1,
+    )[0]["samples"]
+
+
+@pytest.fixture(scope="module")
+def poses(reference) -> torch.Tensor:
+    return reference.poses[:FRAMES]
+
+
+def test_pose_images_with_alpha(reference, poses):
+    """An opaque alpha changes nothing: neither the temperatures nor the ControlNet's residuals."""
+    opaque = with_alpha(poses)
+    plain, ours = reference.ptm(pose_images=poses), reference.ptm(pose_images=opaque)
+    assert (ours.image(range(4)) == plain.image(range(4))).all() and ours.image(range(4)).max() > 1
+    net = reference.control_net()
+    first = run(reference, *reference.conditioning(net, poses), ptm=plain)
+    assert torch.equal(run(reference, *reference.conditioning(net, opaque), ptm=ours), first)
+
+
+def test_grey_pose_images(reference, poses):
+    grey = poses.amax(-1, keepdim=True)
+    net = reference.control_net()
+    first = run(reference, *reference.conditioning(net, grey.repeat(1, 1, 1, 3)))
+    assert torch.equal(run(reference, *reference.conditioning(net, grey)), first)
+    assert reference.ptm(pose_images=grey).image([0]).max() > 1
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_reference_pictures_of_other_channels(reference, channels):
+    """The VAE sees three channels: grey repeated, alpha dropped."""
+    seen = []
+
+    class Watched(LatentVAE):
+        def encode(self, pixels):
+            seen.append(pixels)
+            return super().encode(pixels)
+
+    grey = torch.rand(1, 128, 128, 1)
+    image = grey if channels == 1 else with_alpha(grey.repeat(1, 1, 1, 3), 0.25)
+    reference.host.node("TCANAppearanceEncode")(tcan=reference.tcan, vae=Watched(), image=image)
+    assert torch.equal(seen[0], grey.repeat(1, 1, 1, 3))
+
+
+@pytest.mark.parametrize("form", [(1, 1), (FRAMES, 1), (1, -1), (FRAMES, -1)])
+def test_masks_with_a_channel(reference, poses, form):
+    masks, axis = form
+    mask = torch.zeros(masks, 40, 30)
+    mask[:, 10:20, 5:9] = 1
+    ours = reference.ptm(pose_images=poses, mask=mask.unsqueeze(axis))
+    assert (ours.image(range(4)) == reference.ptm(pose_images=poses, mask=mask).image(range(4))).all()
+
+
+def schedule(reference, prompts: int) -> list:
+    """A prompt for each frame, as prompt schedules give them."""
+    generator = torch.Generator().manual_seed(3)
+    text = reference.text(1)
+    return [[text + 0.3 * torch.randn(prompts, *text.shape[1:], generator=generator), {}]]
+
+
+@pytest.mark.parametrize("windows", [True, False])
+@pytest.mark.parametrize("prompts", [FRAMES + 7, 3])
+def test_prompt_schedules_of_another_length(reference, poses, prompts, windows):
+    """Frame i gets prompt i, trimmed or repeated over the whole video, in the UNet and in the ControlNet."""
+    given, net = schedule(reference, prompts), reference.control_net()
+    whole = [[given[0][0][[frame % prompts for frame in range(FRAMES)]], {}]]
+    _, negative = reference.conditioning()
+
+    def result(positive):
+        apply = reference.host.node("ControlNetApplyAdvanced")
+        return run(reference, *apply(positive=positive, negative=negative, control_net=net, image=poses), windows)
+
+    first = result(whole)
+    assert torch.equal(result(given), first)
+    assert error(result([[given[0][0][:1], {}]]), first) > 1e-3  # the schedule does something
+
+
+def test_poses_of_other_proportions(reference, poses, caplog):
+    """PTM is that of the poses as the ControlNet crops them, and a sentence says what is cut."""
+    wide = torch.cat([torch.zeros_like(poses[:, :, :32]), poses, torch.zeros_like(poses[:, :, :32])], 2)
+    wide[:, 40:44, :8] = 1  # something that is cut off
+    net = reference.control_net()
+    first = run(reference, *reference.conditioning(net, poses), ptm=reference.ptm(pose_images=poses))
+    assert "proportions" not in caplog.text
+    assert torch.equal(run(reference, *reference.conditioning(net, wide), ptm=reference.ptm(pose_images=wide)), first)
+    assert caplog.text.count("32 pixels on the left and on the right of the poses are cut off") == 2
+
+
+@pytest.mark.parametrize("mode", ["repeat_window", "free_noise", "independent"])
+def test_noise_of_a_part_of_a_video(reference, mode):
+    """``batch_index`` (Latent From Batch, LatentBatchSeedBehavior) says which frame's noise each latent gets."""
+    multidiffusion = reference.host.pack_module("tcan_modules.multidiffusion")
+    whole = multidiffusion.start_noise(torch.zeros(40, 4, 8, 8), 3, mode, 8, 2)
+    for indices in ([11, 12, 13], [0, 0, 0, 0], list(range(5, 30)), [39, 2]):
+        part = multidiffusion.start_noise(torch.zeros(len(indices), 4, 8, 8), 3, mode, 8, 2, indices)
+        assert torch.equal(part, whole[indices]), indices
