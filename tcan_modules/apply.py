@@ -12,11 +12,12 @@ from comfy.patcher_extension import CallbacksMP, WrappersMP
 from torch import nn
 
 from .log import log
+from .maths.checks import check_between, check_choice, check_latents, check_text
 from .maths.pictures import describe_crop
 from .maths.temperature import TemperatureMaps
 from .networks.appa import add_appa
 from .networks.appearance import Appearance, AppearanceUNet, reference_blocks
-from .networks.host_models import TCANModels, TemporalLayers, block_channels
+from .networks.host_models import TCANModels, TemporalLayers, block_channels, context_channels
 from .patching import noise_schedule
 from .patching.batch import Batch, batch_of
 from .patching.deep_cache import feature_cache_of
@@ -27,6 +28,7 @@ from .patching.whole_video import pass_video_on
 
 KEY = "tcan"
 PIXELS = 8  # of a picture, for each latent
+STRONGEST = 2.0
 
 
 def apply_tcan(
@@ -48,6 +50,9 @@ def apply_tcan(
     Raises:
         ValueError: in one sentence, what does not fit; the given model is unchanged.
     """
+    check_between("appa_strength", appa_strength, 0, STRONGEST)
+    check_between("appearance_strength", appearance_strength, 0, STRONGEST)
+    check_choice("beta_schedule", beta_schedule, noise_schedule.BETA_SCHEDULES)
     patched = (tcan.unet if model is None else model).clone()
     network = _sd1_network(patched)
     if patched.get_wrappers(WrappersMP.APPLY_MODEL, KEY):
@@ -63,7 +68,7 @@ def apply_tcan(
     add_appa(patched, tcan.checkpoint, appa_strength)
     _patch_schedule(patched, beta_schedule)
 
-    wrapper = _TCANWrapper(companions, appearance, appearance_strength, ptm)
+    wrapper = _TCANWrapper(companions, appearance, appearance_strength, ptm, context_channels(network))
     patched.set_additional_models(KEY, companions)
     patched.set_attachments(KEY, wrapper)
     patched.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, wrapper.around_run)
@@ -103,13 +108,25 @@ class _UNetPatches:
 class _TCANWrapper:
     """The host's wrappers around a sampling run and around each call of the model."""
 
-    def __init__(self, companions: list[ModelPatcher], appearance: Appearance, strength: float, ptm: TemperatureMaps | None):
+    def __init__(
+        self,
+        companions: list[ModelPatcher],
+        appearance: Appearance,
+        strength: float,
+        ptm: TemperatureMaps | None,
+        text_channels: int,
+    ):
         self.companions, self.appearance, self.strength, self.ptm = companions, appearance, strength, ptm
+        self.text_channels = text_channels
         self.guider = None  # of the current sampling run
         self.patches: dict[UNetModel, _UNetPatches] = {}
 
     def around_run(self, executor, noise, *args, **kwargs):
-        """OUTER_SAMPLE: refuse poses of another video before anything is loaded; ``noise [frames, 4, height, width]``."""
+        """OUTER_SAMPLE: refuse what does not fit before anything is loaded; ``noise [frames, 4, height, width]``."""
+        check_latents(noise)
+        for cond in (cond for conds in executor.class_obj.conds.values() for cond in conds or []):
+            if cond.get("cross_attn") is not None:
+                check_text(cond["cross_attn"], self.text_channels)
         if self.ptm is not None:
             self.ptm.check_frames(noise.shape[0])
             note = describe_crop(self.ptm.height, self.ptm.width, *(PIXELS * side for side in noise.shape[-2:]))

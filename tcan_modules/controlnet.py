@@ -15,6 +15,7 @@ import torch
 from comfy.model_patcher import ModelPatcher
 
 from .log import log
+from .maths.checks import check_between
 from .maths.pictures import describe_crop, rgb_on_black
 from .maths.windows import open_windows
 from .networks.host_models import TCANModels, block_channels
@@ -25,6 +26,8 @@ from .patching.other_packs import TakenByOtherPacks
 from .patching.prompts import prompts_of, text_of_batch, text_of_frames
 from .patching.residual_cache import Residuals
 from .patching.whole_video import WholeVideo, video_of
+
+STRONGEST = 2.0
 
 
 def temporal_control_net(
@@ -39,6 +42,7 @@ def temporal_control_net(
     Raises:
         ValueError: a ControlNet of another kind, or one that does not fit the checkpoint's temporal layers.
     """
+    check_between("temporal_strength", temporal_strength, 0, STRONGEST)
     base = tcan.control_net if control_net is None else control_net
     # no isinstance: other kinds of ControlNet derive from this class
     if type(base) is not comfy.controlnet.ControlNet or not isinstance(base.control_model, comfy.cldm.cldm.ControlNet):

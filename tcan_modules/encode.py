@@ -7,6 +7,8 @@ from .maths.pictures import rgb
 from .maths.token_weights import read_masks, read_weights
 from .networks.appearance import Appearance
 
+LARGEST = 8192  # pixels on a side: the widgets' largest value
+
 
 def encode_appearance(
     vae, image: torch.Tensor, width: int = 0, height: int = 0, weights: str = "", mask: torch.Tensor | None = None
@@ -24,6 +26,10 @@ def encode_appearance(
         ValueError: in one sentence, what is wrong with the weights, the mask or the VAE.
     """
     pictures = rgb(image)
+    if min(pictures.shape[1:3]) < 8:
+        raise ValueError(
+            f"A picture of {image.shape[2]} x {image.shape[1]} is too small: it needs at least 8 pixels on each side."
+        )
     counts = torch.tensor(read_weights(weights, image.shape[0]))
     masks = None if mask is None else _fitted(read_masks(mask, image.shape[0]), *image.shape[1:3], width, height)
     seen = counts > 0 if masks is None else (counts > 0) & masks.flatten(1).any(1)
@@ -48,6 +54,11 @@ def _resized(image: torch.Tensor, width: int, height: int, method: str = "lanczo
         return image
     width = width or _multiple_of_8(own_width * height / own_height)
     height = height or _multiple_of_8(own_height * width / own_width)
+    if max(width, height) > LARGEST:
+        raise ValueError(
+            f"A picture of {own_width} x {own_height} would be encoded at {width} x {height}, which is more than {LARGEST} pixels: crop it,"
+            " or give both width and height."
+        )
     return comfy.utils.common_upscale(image.movedim(-1, 1), width, height, method, "center").movedim(1, -1)
 
 

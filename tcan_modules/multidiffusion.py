@@ -11,7 +11,8 @@ from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
 
 from .apply import max_frames
-from .maths.windows import check_windows, shuffled_repeats
+from .maths.checks import check_choice, check_latents
+from .maths.windows import NOISE_MODES, check_windows, shuffled_repeats
 from .patching.context_windows import MultiDiffusionHandler
 from .patching.whole_video import pass_video_on
 
@@ -62,6 +63,8 @@ def start_noise(
         length, overlap: of the windows.
         batch_index: the host's: which frame of a video's noise each latent gets; None: the first one's, the second one's and so on.
     """
+    check_latents(latents)
+    check_choice("noise_mode", mode, NOISE_MODES)
     frames = latents.shape[0]
     if mode == "independent" or (batch_index is None and frames <= length):
         return comfy.sample.prepare_noise(latents, seed, batch_index)

@@ -1,4 +1,4 @@
-"""IMAGE and MASK as other nodes really give them, in the one form that the rest of the pack knows."""
+"""IMAGE and MASK in the one form that the pack computes with, from any that nodes give."""
 
 import torch
 
@@ -26,9 +26,15 @@ def rgb(image: torch.Tensor) -> torch.Tensor:
 
 
 def rgb_on_black(image: torch.Tensor) -> torch.Tensor:
-    """The colours of an IMAGE ``[images, height, width, channels]`` with its alpha over black -> 3 channels.
+    """The colours of an IMAGE with its alpha over black.
 
     For drawn poses, where black means that nothing is drawn.
+
+    Args:
+        image: ``[images, height, width, 1, 3 or 4 channels]`` in 0..1.
+
+    Returns:
+        ``[images, height, width, 3]``.
     """
     colours = rgb(image)
     return colours * image[..., 3:] if image.shape[-1] == 4 else colours
@@ -59,7 +65,7 @@ def masks_of(mask: torch.Tensor) -> torch.Tensor:
 
 
 def center_crop(height: int, width: int, new_height: int, new_width: int) -> tuple[int, int]:
-    """What is cut from a picture to give it other proportions, as ComfyUI's ``common_upscale`` does with ``center``.
+    """What ComfyUI cuts from a picture to give it other proportions (``common_upscale``).
 
     Returns:
         Pixels cut at the top and again at the bottom, and pixels cut at the left and again at the right.

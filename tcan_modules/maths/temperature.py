@@ -12,7 +12,10 @@ import numpy as np
 import torch
 
 from ..log import log
+from .checks import check_between
 from .pictures import center_crop, masks_of, rgb_on_black
+
+HIGHEST_TAU = 100.0
 
 
 def skeleton_mask(pose_images: torch.Tensor) -> np.ndarray:
@@ -138,6 +141,7 @@ def build_maps(
     Raises:
         ValueError: no skeleton in any frame, an empty mask, or a mask for another number of frames.
     """
+    check_between("tau", tau, 0, HIGHEST_TAU)
     skeletons = skeleton_mask(rgb_on_black(pose_images))
     if not skeletons.any():
         raise ValueError(

@@ -31,9 +31,11 @@ def draw_windows(windows: Sequence[Sequence[int]], frames: int) -> torch.Tensor:
     shared = np.bincount(np.concatenate([np.asarray(window) for window in windows]), minlength=frames) > 1
     column = max(1, min(24, _MAX_WIDTH // frames))
     row = max(2, min(18, _MAX_HEIGHT // len(windows)))
-    grid = np.full((len(windows), frames, 3), _BACK, dtype=np.uint8)
-    for number, window in enumerate(windows):
-        grid[number, window] = np.where(shared[window][:, None], _SHARED, _ALONE)
+    every = max(1, -(-frames // _MAX_WIDTH))  # frames in a column
+    drawn = range(0, len(windows), max(1, -(-len(windows) * row // _MAX_HEIGHT)))
+    grid = np.full((len(drawn), -(-frames // every), 3), _BACK, dtype=np.uint8)
+    for number, window in enumerate(windows[index] for index in drawn):
+        grid[number, np.asarray(window) // every] = np.where(shared[window][:, None], _SHARED, _ALONE)
     cells = grid.repeat(row, axis=0).repeat(column, axis=1)
     if column > 3:
         cells[:, column - 1 :: column] = _LINE
@@ -43,10 +45,10 @@ def draw_windows(windows: Sequence[Sequence[int]], frames: int) -> torch.Tensor:
     picture[_TOP : _TOP + len(cells), _LEFT : _LEFT + cells.shape[1]] = cells
     image = Image.fromarray(picture)
     pen = ImageDraw.Draw(image)
-    for frame in range(0, frames, _spacing(column, 32)):
-        pen.text((_LEFT + frame * column, 4), str(frame), fill=_TEXT)
-    for number in range(0, len(windows), _spacing(row, 14)):
-        pen.text((6, _TOP + number * row + (row - 12) // 2), str(number + 1), fill=_TEXT)
+    for place in range(0, grid.shape[1], _spacing(column, 32)):
+        pen.text((_LEFT + place * column, 4), str(place * every), fill=_TEXT)
+    for place in range(0, len(drawn), _spacing(row, 14)):
+        pen.text((6, _TOP + place * row + (row - 12) // 2), str(drawn[place] + 1), fill=_TEXT)
     return torch.from_numpy(np.array(image).astype(np.float32) / 255)[None]
 
 

@@ -203,6 +203,11 @@ def block_channels(network: nn.Module) -> dict[str, int]:
     return channels
 
 
+def context_channels(network: nn.Module) -> int:
+    """Channels of the text that a host's network takes."""
+    return next(module.attn2.to_k.in_features for module in network.modules() if getattr(module, "attn2", None) is not None)
+
+
 def _offload_device() -> torch.device:
     return comfy.model_management.unet_offload_device()
 

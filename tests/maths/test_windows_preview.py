@@ -29,9 +29,9 @@ def test_one_window():
     assert cells(lay_windows(5, 16, 4, True), 5, 24, 18) == ["aaaaa"]
 
 
-@pytest.mark.parametrize("frames", (1, 48, 4096))
+@pytest.mark.parametrize("frames", (1, 48, 4096, 200_000))
 def test_it_stays_a_picture_that_fits_a_node(frames):
     picture = draw_windows(lay_windows(frames, 16, 4, True), frames)
     assert picture.dtype == torch.float32 and picture.ndim == 4 and picture.shape[-1] == 3
     assert picture.min() >= 0 and picture.max() <= 1
-    assert max(picture.shape[1:3]) <= 4200
+    assert picture.shape[1] <= 1300 and picture.shape[2] <= 1700

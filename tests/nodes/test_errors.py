@@ -190,7 +190,7 @@ def test_poses(host):
     black = torch.zeros(4, 32, 32, 3)
     drawn = black.clone()
     drawn[:, 4:8, 4:8] = 1
-    fails(host, "TCANPTMBuilder", "all black", pose_images=black, tau=3.0, min_resolution=0)
+    fails(host, "TCANPTMBuilder", "all are black", pose_images=black, tau=3.0, min_resolution=0)
     fails(
         host,
         "TCANPTMBuilder",

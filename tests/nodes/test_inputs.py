@@ -117,3 +117,55 @@ def test_noise_of_a_part_of_a_video(reference, mode):
     for indices in ([11, 12, 13], [0, 0, 0, 0], list(range(5, 30)), [39, 2]):
         part = multidiffusion.start_noise(torch.zeros(len(indices), 4, 8, 8), 3, mode, 8, 2, indices)
         assert torch.equal(part, whole[indices]), indices
+
+
+def fails(call, sentence: str, **inputs) -> None:
+    with pytest.raises(ValueError, match=sentence) as raised:
+        call(**inputs)
+    assert str(raised.value).endswith(".") and "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("value", [float("nan"), 1e39, -1.0])
+@pytest.mark.parametrize("name", ["appa_strength", "appearance_strength"])
+def test_strengths_that_are_none(reference, name, value):
+    fails(reference.apply, f"{name} cannot be", **{name: value})
+    fails(reference.control_net, "temporal_strength cannot be", temporal_strength=value)
+    fails(reference.ptm, "tau cannot be", tau=value)
+
+
+def test_choices_that_are_none(reference):
+    fails(reference.apply, "beta_schedule cannot be 'cosine': choose one of linear, scaled_linear", beta_schedule="cosine")
+    prompts = dict(zip(("positive", "negative"), reference.conditioning()))
+    inputs = {"model": reference.apply(), "latent_image": {"samples": torch.zeros(2, 4, 16, 16)}, **prompts}
+    fails(reference.host.node("TCANMultiDiffusionSampler"), "noise_mode cannot be 'x'", noise_mode="x", **inputs)
+
+
+@pytest.mark.parametrize("shape", [(0, 4, 16, 16), (1, 4, 4, 16, 16), (2, 16, 16, 16)])
+@pytest.mark.parametrize("node", ["TCANMultiDiffusionSampler", "KSampler"])
+def test_latents_of_another_kind(reference, node, shape):
+    """Noise, so that ComfyUI does not take them for empty ones and gives them four channels."""
+    prompts = dict(zip(("positive", "negative"), reference.conditioning()))
+    widgets = {} if node != "KSampler" else {"seed": 1, "steps": 1, "cfg": 2.0, "sampler_name": "euler", "scheduler": "normal"}
+    inputs = {"model": reference.apply(), "latent_image": {"samples": torch.randn(shape)}, **prompts, **widgets}
+    fails(reference.host.node(node), "TCAN samples SD1.5 latents", **inputs)
+
+
+@pytest.mark.parametrize("negative", [False, True])
+def test_text_of_another_clip(reference, negative):
+    other = [[torch.zeros(1, 7, 2 * reference.text(1).shape[-1]), {}]]
+    positive, own = reference.conditioning()
+    prompts = (positive, other) if negative else (other, own)
+    fails(reference.sample, "encode it with the CLIP of an SD1.5 checkpoint", model=reference.apply(), prompts=prompts, frames=2)
+
+
+@pytest.mark.parametrize("size, width, sentence", [((4000, 1), 0, "is too small"), ((4000, 8), 512, "more than 8192 pixels")])
+def test_pictures_of_impossible_sizes(reference, size, width, sentence):
+    encode = reference.host.node("TCANAppearanceEncode")
+    fails(encode, sentence, tcan=reference.tcan, vae=LatentVAE(), image=torch.zeros(1, *size, 3), width=width)
+
+
+@pytest.mark.parametrize("shape", [(0, 64, 64, 3), (1, 64, 64, 2)])
+def test_no_pictures(reference, shape):
+    image = torch.zeros(shape)
+    fails(reference.host.node("TCANAppearanceEncode"), "cannot be used", tcan=reference.tcan, vae=LatentVAE(), image=image)
+    fails(reference.ptm, "cannot be used", pose_images=image)
