@@ -1,4 +1,4 @@
-"""Checks of values that a widget would not allow, and that a link or the API brings all the same."""
+"""Checks of values that no widget allows, but a link or the API brings."""
 
 from collections.abc import Sequence
 

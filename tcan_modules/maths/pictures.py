@@ -79,7 +79,7 @@ def center_crop(height: int, width: int, new_height: int, new_width: int) -> tup
 
 
 def describe_crop(height: int, width: int, new_height: int, new_width: int) -> str | None:
-    """What `center_crop` cuts from pose images, as a sentence for the log; None if it is hardly anything."""
+    """What `center_crop` cuts from pose images, for the log; None if it is hardly anything."""
     top, left = center_crop(height, width, new_height, new_width)
     if top <= ROUNDING * height and left <= ROUNDING * width:
         return None
