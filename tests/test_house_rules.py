@@ -1,4 +1,4 @@
-"""Devices and precisions are the host's to choose, and all that is said goes through one logger."""
+"""The host chooses devices and precisions, and all output goes through one logger."""
 
 import ast
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ DEVICES = {"cuda", "cpu", "mps", "xpu", "npu", "hpu", "mlu"}
 DTYPES = {"float16", "half", "bfloat16", "float32", "float", "float64", "double", "float8_e4m3fn", "float8_e5m2"}
 METHODS = {"cuda", "cpu", "float", "half", "bfloat16", "double"}  # tensor.cpu() and the like
 
-# Who names one nevertheless, and why. Everything else takes both from comfy.model_management or from the tensor it is given.
+# Exceptions and their reasons. All other code takes both from comfy.model_management or from its input tensors.
 PICTURES = "the host's pictures and masks are float32 in main memory, and numpy and PIL know no other"
 ALLOWED = {
     ("nodes/checkpoint.py", "float"): "the host's conditioning is float32",
@@ -37,7 +37,7 @@ ALLOWED = {
 
 
 def sources(*, training: bool) -> Iterator[tuple[str, ast.Module]]:
-    """Each Python file of the pack by its path, with or without the training command, whose devices are accelerate's."""
+    """Each Python file of the pack by its path; accelerate chooses the training command's devices."""
     for folder in ("nodes", "tcan_modules"):
         for file in sorted((ROOT / folder).rglob("*.py")):
             if training or "training" not in file.parts:
@@ -75,13 +75,13 @@ def test_nothing_is_printed_and_there_is_one_logger():
         assert not calls & {"print", "pprint", "sys.stdout.write", "sys.stderr.write", "warnings.warn"}, path
         loggers = {call for call in calls if call.startswith("logging.")}
         expected = {"logging.getLogger"} if path == "tcan_modules/log.py" else set()
-        # the training command chooses where the lines go
+        # the training command configures logging
         assert loggers - {"logging.basicConfig"} <= expected, path
         assert "logging.basicConfig" not in calls or "training" in path
 
 
 def test_levels_and_prefix(caplog):
-    """One prefix, once; what an artist has to act on is a warning, what was done is information."""
+    """One prefix, once; a warning asks the artist to act, information says what was done."""
     from tcan_modules.log import PREFIX, log
 
     with caplog.at_level("INFO", "TCAN"):
