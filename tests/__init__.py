@@ -1,0 +1,1 @@
+"""Tests of the pack; tests.helpers and tests.tools hold no tests."""

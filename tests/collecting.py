@@ -1,6 +1,6 @@
-"""pytest plugin: test modules are named from the repository root, although the root is itself a package.
+"""pytest plugin: name test modules from the repository root, although it is a package.
 
-ComfyUI needs an `__init__.py` in the root. pytest takes every folder with one for a part of the module's name, so in a
+ComfyUI needs an `__init__.py` in the root. pytest makes every folder with one a part of the module's name, so in a
 clone called `tcan` it would import the pack, outside of ComfyUI, to reach `tcan.tests.test_x`; and it would run the
 pack's `__init__.py` as that package's set-up.
 """

@@ -34,17 +34,19 @@ def reference(host) -> Reference:
 
 @pytest.fixture(scope="session")
 def scene(host) -> Scene:
+    """Graphs of the reference set."""
     return Scene(Reference(host))
 
 
 @pytest.fixture(scope="session")
 def untouched(scene) -> Untouched:
+    """The check that the scene's networks are as they were at the start."""
     return Untouched(scene.models)
 
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
-    """ComfyUI in a process of its own, with the pack."""
+    """ComfyUI in a separate process, with the pack."""
     with running() as server:
         yield server
 
@@ -57,7 +59,7 @@ def object_info(server) -> dict:
 
 @pytest.fixture(scope="session")
 def prepared(server) -> Server:
-    """The server with the files that the workflows name: small pictures, tiny random models."""
+    """The server with the files that the workflows name: small pictures and tiny random models."""
     animate_files(server.base, frames=6, width=128, height=96)
     for folder in ("checkpoints", "loras", "controlnet"):
         (server.base / "models" / folder).mkdir(parents=True, exist_ok=True)

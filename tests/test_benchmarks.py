@@ -1,4 +1,4 @@
-"""The benchmark's tables can be made, here of a model as small as it gets."""
+"""The benchmark's tables, made with the smallest model."""
 
 import json
 
@@ -18,7 +18,7 @@ def test_parts(workload):
     whole = figures["whole step"]
     for name in ("bare UNet", "without appearance", "without ControlNet"):
         assert 0 < figures[name]["operations"] < whole["operations"]
-    assert figures["without PTM"]["operations"] == whole["operations"]  # it divides the queries, and adds no product
+    assert figures["without PTM"]["operations"] == whole["operations"]  # PTM divides the queries and adds no product
     json.dumps(figures)
 
 

@@ -1,11 +1,11 @@
-"""Beyond the authors' code: any size, any guidance, any length; and what mathematics says is equal, is equal."""
+"""Any size, guidance and length, and results that must be equal by mathematics."""
 
 import pytest
 import torch
 
 from tests.helpers.reference_set import error, tensors
 
-EQUAL = 2e-5  # other orders of summation in float32 over a few steps, and nothing else
+EQUAL = 2e-5  # other orders of summation in float32 over a few steps
 
 
 def poses(reference, frames: int, height: int = 128, width: int = 128) -> torch.Tensor:
@@ -61,7 +61,7 @@ def test_finite_and_deterministic(reference, case):
 
 
 def test_reference_of_another_size(reference):
-    """A reference picture that is smaller and of other proportions than the video."""
+    """A reference picture of another size and aspect ratio than the video."""
     from tests.helpers.reference_set import LatentVAE
 
     small = reference.encode(LatentVAE(torch.randn(1, 4, 12, 8, generator=torch.Generator().manual_seed(1))))
@@ -70,7 +70,7 @@ def test_reference_of_another_size(reference):
 
 
 def test_two_reference_images(reference):
-    """Two equal pictures side by side are one picture whose tokens count twice."""
+    """Two equal reference pictures are one whose tokens count twice."""
     from tests.helpers.reference_set import LatentVAE
 
     twice = reference.encode(LatentVAE(tensors()["reference_latent"].repeat(2, 1, 1, 1)))
@@ -81,7 +81,7 @@ def test_two_reference_images(reference):
 
 
 def test_split_guidance_equals_joined(reference, monkeypatch):
-    """Where memory is short the host evaluates the positive and the negative in calls of their own."""
+    """When memory is short the host evaluates the positive and the negative in separate calls."""
     model, net = reference.apply(ptm=reference.ptm()), reference.control_net()
     joined = sample(reference, model, net, frames=16)
     calls = []
@@ -93,7 +93,7 @@ def test_split_guidance_equals_joined(reference, monkeypatch):
 
     monkeypatch.setattr(type(model.model), "memory_required", short_of_memory)
     split = sample(reference, model, net, frames=16)
-    assert 8 in calls  # both rows of a window were tried and found too large
+    assert 8 in calls  # both conds of a window were tried and found too large
     assert error(split, joined) <= EQUAL
 
 
@@ -107,7 +107,7 @@ def test_window_longer_than_the_video(reference):
 
 
 def test_temporal_strength_0_is_the_plain_control_net(reference):
-    """With the same text on both rows, the stock ControlNet computes the same as ours without temporal layers."""
+    """With one text for both conds, the stock ControlNet equals ours without temporal layers."""
     model = reference.apply()
     stock = reference.tcan.control_net
     text = tensors()["text_embeddings"][1:]
@@ -122,7 +122,7 @@ def test_temporal_strength_0_is_the_plain_control_net(reference):
 
 
 def test_temporal_strength_scales_what_the_layers_add(reference):
-    """Halfway between 0 and 1 the residuals differ from both; the layers' own share is half as large."""
+    """At 0.5 the residuals differ from those at 0 and 1; the layers add half as much."""
     from safetensors.torch import load_file
 
     from tcan_modules.maths.temporal import TemporalTransformer
@@ -164,7 +164,7 @@ def test_tau_0_is_no_ptm(reference):
 
 def test_min_resolution_leaves_small_layers_alone(reference):
     without = sample(reference, reference.apply(), frames=16)
-    high = reference.ptm(min_resolution=64)  # no layer of 16x16 latents is that large
+    high = reference.ptm(min_resolution=64)  # larger than any layer of 16x16 latents
     assert torch.equal(sample(reference, reference.apply(ptm=high), frames=16), without)
     some = sample(reference, reference.apply(ptm=reference.ptm(min_resolution=16)), frames=16)
     every = sample(reference, reference.apply(ptm=reference.ptm()), frames=16)
@@ -173,7 +173,7 @@ def test_min_resolution_leaves_small_layers_alone(reference):
 
 
 def test_appearance_strength_0_is_no_appearance(reference):
-    """No kept tokens at all, and continuous: a strength close to 0 gives nearly the same."""
+    """No reference tokens; and a strength close to 0 gives nearly the same."""
     without = sample(reference, reference.apply(appearance_strength=0.0))
     little = sample(reference, reference.apply(appearance_strength=1e-6))
     full = sample(reference, reference.apply())
@@ -192,7 +192,7 @@ def test_linear_betas_only_on_request(reference):
 
 
 def test_as_many_steps_as_asked(reference):
-    """The host's ddim_uniform gives 7 for 6; the sampler of the authors' defaults gives what its widget says."""
+    """The host's ddim_uniform gives 7 steps for 6; our sampler gives as many as its widget says."""
     multidiffusion = reference.host.pack_module("tcan_modules.multidiffusion")
     model = reference.apply()
     for steps in (4, 6, 15, 25, 30):

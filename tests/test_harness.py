@@ -1,4 +1,4 @@
-"""The harness itself, on the host's own nodes."""
+"""The helpers `host` and `server`, on the host's own nodes."""
 
 import subprocess
 import sys
@@ -99,7 +99,7 @@ def test_cache_counts_only_with_the_same_executor(host):
 def test_sampler_reports_progress(host):
     result = host.run_graph(sampling(3))
     assert result.value("sampler")["samples"].isfinite().all()
-    # newer hosts send no more than ten steps a second, but always the first and the last
+    # newer hosts send at most ten steps per second, but always the first and the last
     assert result.progress in ([("sampler", step, 3) for step in steps] for steps in ((1, 2, 3), (1, 3)))
 
 
@@ -173,7 +173,7 @@ def test_server_that_cannot_start_says_why():
 
 
 def test_our_folders_leave_the_hosts_modules_alone():
-    """`nodes/` here and `nodes.py` there, `tests/` in both: the right one wins under dev.py's path."""
+    """``nodes`` is the host's module and ``tests`` is ours, under dev.py's path."""
     code = "import importlib.util as u; print(u.find_spec('nodes').origin); print(u.find_spec('tests').origin)"
     nodes, tests = subprocess.check_output([sys.executable, "-c", code], text=True).splitlines()
     assert nodes.endswith("nodes.py")

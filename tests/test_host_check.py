@@ -1,4 +1,4 @@
-"""A ComfyUI that lacks something the pack uses is told so in one sentence, before any node is loaded."""
+"""A ComfyUI that lacks a function of the pack's list gets one clear error, before nodes load."""
 
 import ast
 import subprocess
@@ -15,13 +15,13 @@ SCHEMA = "comfy_api.latest.io."  # the host's stable interface for nodes
 
 
 def source_files() -> list[Path]:
-    """What runs inside of ComfyUI."""
+    """The files that run inside ComfyUI."""
     files = [ROOT / "__init__.py", *(ROOT / "nodes").glob("*.py"), *(ROOT / "tcan_modules").rglob("*.py")]
     return [file for file in files if "training" not in file.parts]
 
 
 def used(file: Path) -> set[str]:
-    """Every dotted name of the host that a file reads, from what it imports."""
+    """Every dotted name of the host that a file reads, by its imports."""
     tree = ast.parse(file.read_text())
     roots: dict[str, str] = {}
     for node in ast.walk(tree):
@@ -44,7 +44,7 @@ def used(file: Path) -> set[str]:
 
 
 def test_the_list_is_complete():
-    """Whatever the pack reads from the host is on the list, or a part of something on it."""
+    """Each name of the host that the pack reads is on the list, or a part of one on it."""
     listed = [f"{module}.{name}." for module, names in WANTED.items() for name in names]
     unlisted = {
         f"{file.name}: {name}"
@@ -52,7 +52,7 @@ def test_the_list_is_complete():
         for name in used(file)
         if not name.startswith(SCHEMA) and not any(wanted.startswith(f"{name}.") for wanted in listed)
     }
-    # what a dict or a string can do is no question of the host's version
+    # methods of a dict or a string do not depend on the host's version
     assert not {name for name in unlisted if "folder_names_and_paths." not in name and "models_dir." not in name}
 
 
@@ -94,7 +94,7 @@ print("NODES", [name for name in nodes.NODE_CLASS_MAPPINGS if name.startswith("T
 
 
 def test_the_pack_is_refused_in_a_sentence():
-    """In a fresh ComfyUI without one function: the host reports the pack as failed, with our sentence as the reason."""
+    """In a fresh ComfyUI without one function, the host reports the pack as failed, with our error."""
     done = subprocess.run([sys.executable, "-c", SCRIPT], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert "REFUSED" in done.stdout, done.stderr
     assert "NODES []" in done.stdout

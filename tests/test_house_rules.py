@@ -1,6 +1,7 @@
-"""Devices and precisions are the host's to choose, and all that is said goes through one logger."""
+"""The host chooses devices and precisions, and all output goes through one logger."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ DEVICES = {"cuda", "cpu", "mps", "xpu", "npu", "hpu", "mlu"}
 DTYPES = {"float16", "half", "bfloat16", "float32", "float", "float64", "double", "float8_e4m3fn", "float8_e5m2"}
 METHODS = {"cuda", "cpu", "float", "half", "bfloat16", "double"}  # tensor.cpu() and the like
 
-# Who names one nevertheless, and why. Everything else takes both from comfy.model_management or from the tensor it is given.
+# Exceptions and their reasons. All other code takes both from comfy.model_management or from its input tensors.
 PICTURES = "the host's pictures and masks are float32 in main memory, and numpy and PIL know no other"
 ALLOWED = {
     ("nodes/checkpoint.py", "float"): "the host's conditioning is float32",
@@ -84,7 +85,7 @@ def test_nothing_is_printed_and_there_is_one_logger():
 
 
 def test_levels_and_prefix(caplog):
-    """One prefix, once; what an artist has to act on is a warning, what was done is information."""
+    """One prefix, once; a warning asks the artist to act, information says what was done."""
     from tcan_modules.log import PREFIX, log
 
     with caplog.at_level("INFO", "TCAN"):
@@ -112,3 +113,16 @@ def test_files_and_functions_stay_short():
         for node in ast.walk(tree):
             if isinstance(node, ast.FunctionDef) and node.name != "define_schema":
                 assert node.end_lineno - node.lineno < 45, f"{path}: {node.name}"
+
+
+def test_docs_name_what_exists():
+    """Files of the repository and tests that a document names."""
+    tests = {
+        name for file in (ROOT / "tests").rglob("test_*.py") for name in re.findall(r"def (test_\w+)\(", file.read_text("utf-8"))
+    }
+    for document in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]:
+        text = document.read_text(encoding="utf-8")
+        assert not {name for name in re.findall(r"::(test_\w+)", text) if name not in tests}, document
+        named = re.findall(r"`((?:tests|tcan_modules|nodes|puppets|docs)/[\w/.]+\.\w+)", text)
+        named += [f"tcan_modules/{path}" for path in re.findall(r"`((?:maths|weights|patching|networks|pose)/\w+\.py)`", text)]
+        assert not {path for path in named if not (ROOT / path).exists()}, document

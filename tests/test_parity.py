@@ -1,6 +1,6 @@
 """Every part, and the three sampling loops, against the tensors of the authors' own code: relative error at most 1e-4.
 
-The weights lie in float16 on disk and hold the very values that the authors' models had.
+The weights are float16 on disk and exactly the values of the authors' models.
 """
 
 import pytest
@@ -62,7 +62,7 @@ def _noisy(model) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _residuals(reference, net) -> dict:
-    """What a ControlNet of the host gives for the window, both rows."""
+    """The residuals of one of the host's ControlNets for the window, for both conds."""
     import comfy.model_management
 
     model = reference.apply()
@@ -83,7 +83,7 @@ def test_control_net(reference, name, strength):
     for place, ours in found.items():
         theirs = tensors()[f"{name}.{place}"]
         theirs = batch(theirs) if theirs.ndim == 5 else theirs
-        for row in ours.chunk(2):  # the same for both rows
+        for row in ours.chunk(2):  # the same for both conds
             assert error(row, theirs) <= BAR, place
 
 

@@ -9,6 +9,6 @@ HEAVY = {"diffusers", "peft", "controlnet_aux", "cv2"}
 def test_loading_is_quick_and_light():
     startup = measure()
     if startup.seconds > LIMIT:
-        startup = min(startup, measure(), key=lambda one: one.seconds)  # something else may have had the disk
+        startup = min(startup, measure(), key=lambda one: one.seconds)  # another process may have used the disk
     assert startup.seconds <= LIMIT
     assert not HEAVY & set(startup.packages)

@@ -1,8 +1,8 @@
-"""`python dev.py python -m tests.benchmarks`: what a denoising step costs beside the host's bare networks, in one run.
+"""`python dev.py python -m tests.benchmarks`: the cost of a denoising step beside the host's bare networks.
 
 On a CPU the models are SD1.5 at half its width on 32x32 latents, and at a fifth where they are scaled, in float32; on a GPU they have
-SD1.5's width on 64x64 latents in float16. ``card`` and ``long`` are tables of a GPU. Times want a machine that does nothing else;
-counted operations and bytes do not.
+SD1.5's width on 64x64 latents in float16. ``card`` and ``long`` are tables of a GPU. Times need an idle machine; counted
+operations and bytes do not.
 """
 
 import argparse
@@ -37,7 +37,7 @@ def main() -> None:
     arguments = parser.parse_args()
     on_gpu = torch.cuda.is_available()
     flags = card.flags(arguments.gigabytes) if on_gpu and arguments.gigabytes else ()
-    flags += ("--bf16-unet",) if on_gpu and arguments.bfloat16 else ()  # by itself the host prefers float16
+    flags += ("--bf16-unet",) if on_gpu and arguments.bfloat16 else ()  # the host prefers float16
     host = boot(cpu=not on_gpu, flags=flags)
     logging.getLogger().setLevel(logging.WARNING)
     sys.stdout.write(f"{torch.cuda.get_device_name() if on_gpu else f'CPU, {torch.get_num_threads()} threads'}\n")
@@ -58,11 +58,11 @@ def main() -> None:
         else:
             workload = large if name == "parts" else scaled
             figures[name] = sections.SECTIONS[name](workload, arguments.repeats if workload is large else 1)
-        _write(figures, arguments.json)  # whatever happens to the next one
+        _write(figures, arguments.json)  # kept if the next section fails
 
 
 def _workloads(host: Host, on_gpu: bool, arguments: argparse.Namespace) -> tuple[Workload, Workload]:
-    """The model of the parts, and that of the sections with many frames."""
+    """The workload of section ``parts``, and the one of the sections with many frames."""
     if arguments.rehearse:
         workload = Workload(host, TINY, 4, 8)
         return workload, workload

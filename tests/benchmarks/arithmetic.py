@@ -1,4 +1,4 @@
-"""SD1.5's real width at 512x512 in float16, counted on tensors without data: operations, and bytes at the peak, in a few seconds.
+"""SD1.5 at 512x512 in float16 on tensors without data: operations and peak bytes.
 
 What a fused attention kernel holds beyond its result does not count, nor do workspaces of convolutions.
 """
@@ -40,7 +40,7 @@ def _fused(query, key, value, heads, *_, **__):
 
 
 class Meta:
-    """Networks of a whole checkpoint on the meta device, with inputs for one window and both rows of guidance."""
+    """Networks of a whole checkpoint on the meta device, with inputs for one window and both conds of guidance."""
 
     def __init__(self, host: Host):
         self.host = host
@@ -55,14 +55,16 @@ class Meta:
             self.layers = tcan.temporal("unet_temporal", self.unet.num_res_blocks).model
             self.control_layers = tcan.temporal("controlnet_temporal", self.control.num_res_blocks).model
 
-    def inputs(self, rows: int) -> dict:
+    def inputs(self, entries: int) -> dict:
+        """Inputs of a network for a batch of this many entries."""
         return {
-            "x": self.empty(rows, 4, SIZE, SIZE),
-            "timesteps": torch.empty(rows, device="meta"),
-            "context": self.empty(rows, TOKENS, WIDTH),
+            "x": self.empty(entries, 4, SIZE, SIZE),
+            "timesteps": torch.empty(entries, device="meta"),
+            "context": self.empty(entries, TOKENS, WIDTH),
         }
 
     def empty(self, *shape: int) -> torch.Tensor:
+        """A float16 tensor without data."""
         return torch.empty(shape, dtype=torch.float16, device="meta")
 
     def weights(self) -> int:
@@ -71,16 +73,17 @@ class Meta:
         return sum(tensor.nbytes for network in networks for tensor in network.state_dict().values())
 
     def bare_unet(self) -> None:
+        """The host's UNet on both conds."""
         self.unet(**self.inputs(2 * FRAMES))
 
     def whole_unet(self, conds: tuple[int, ...] = (1, 0)) -> None:
-        """The UNet's call of a step with everything in it; of the rows of guidance ``conds``, 0 is the conditional one."""
+        """The UNet's call of a step with all of TCAN, for these ``conds``; 0 is the positive."""
         control = self.residuals(len(conds) * FRAMES)
         with self._animated(conds, self._features()):
             self.unet(**self.inputs(len(conds) * FRAMES), control=control, transformer_options={"cond_or_uncond": [*conds]})
 
     def between(self) -> None:
-        """A step of TCAN Speed-ups that reuses the deep features: the outer blocks of both networks."""
+        """A step that reuses deep features (TCAN Speed-ups): the outer blocks of both networks."""
         deep_cache = self._module("patching.deep_cache")
         deep = self.empty(2 * FRAMES, SD15[0], SIZE, SIZE)
         features = {block: self.empty(1, 1, channels) for block, channels in self.appearance.feature_channels().items()}
@@ -119,29 +122,29 @@ class Meta:
         with temporal, self._chunks(self.control).applied(1), outer or nullcontext():
             self.control(hint=self.empty(FRAMES, 3, 8 * SIZE, 8 * SIZE), **self.inputs(FRAMES))
 
-    def residuals(self, rows: int) -> dict[str, list[torch.Tensor]]:
-        """What the ControlNet gives for so many rows of the batch."""
+    def residuals(self, entries: int) -> dict[str, list[torch.Tensor]]:
+        """The ControlNet's residuals for a batch of this size."""
         outputs, channels, side = [], SD15[0], SIZE
         for block in self.control.input_blocks:
             layer = block[0]
             channels = getattr(layer, "out_channels", channels)
             side = side // 2 if type(layer).__name__ == "Downsample" else side
-            outputs.append(self.empty(rows, channels, side, side))
-        return {"middle": [self.empty(rows, channels, side, side)], "output": outputs}
+            outputs.append(self.empty(entries, channels, side, side))
+        return {"middle": [self.empty(entries, channels, side, side)], "output": outputs}
 
 
 def counted(meta: Meta, call: Callable[[], object]) -> tuple[int, int]:
-    """Operations of a call, and bytes at its peak."""
+    """Operations and peak bytes of a call."""
     import comfy.ldm.modules.attention as attention
 
     chunks = meta.host.pack_module("tcan_modules.patching.transformer_chunks")
     with ExitStack() as undo:
         undo.enter_context(torch.inference_mode())
-        # all frames have the same prompt, which tensors without data cannot tell
+        # all frames have the same prompt, but tensors without data cannot be compared
         undo.enter_context(patch.object(chunks, "has_equal_frames", lambda *_: True))
         for name in ("optimized_attention", "optimized_attention_masked"):
             undo.enter_context(patch.object(attention, name, _fused))
-        # in this order: the counter of operations takes some apart into others, which hold more
+        # in this order: the counter of operations decomposes some of them into others, which hold more
         operations = undo.enter_context(FlopCounterMode(display=False))
         bytes_ = undo.enter_context(Allocations())
         call()
@@ -149,7 +152,7 @@ def counted(meta: Meta, call: Callable[[], object]) -> tuple[int, int]:
 
 
 def arithmetic(host: Host) -> dict:
-    """Prints and returns the figures."""
+    """Print and return the figures."""
     meta, figures = Meta(host), {}
     calls: dict[str, Callable[[], object]] = {
         "bare UNet": meta.bare_unet,

@@ -1,6 +1,6 @@
 """The authors' denoising step and ours in one run: ``python dev.py python -m tests.benchmarks.authors --code … --packages …``.
 
-Half of SD1.5's width, 16 frames, 32x32 latents, guidance, float32 on the CPU. The authors' code wants diffusers of its own time,
+Half of SD1.5's width, 16 frames, 32x32 latents, guidance, float32 on the CPU. The authors' code needs the diffusers of its time,
 in a folder:
 
     git clone https://github.com/eccv2024tcan/TCAN TCAN
@@ -33,7 +33,7 @@ NAMES = {
 
 
 def theirs(code: Path, packages: Path, attention: str, repeats: int) -> list[float]:
-    """Seconds of steps after the first, in a process of its own."""
+    """Seconds of each step after the first, in a separate process."""
     command = [sys.executable, str(Path(__file__).with_name("authors_step.py")), str(code), attention]
     command += ["--channels", *map(str, HALF), "--frames", str(FRAMES), "--size", str(SIZE), "--repeats", str(repeats)]
     paths = os.pathsep.join(map(str, (packages, code)))
@@ -44,7 +44,7 @@ def theirs(code: Path, packages: Path, attention: str, repeats: int) -> list[flo
 
 
 def ours(workload: Workload, model, net, steps: int) -> list[float]:
-    """Seconds of each of so many steps through the public nodes, after one more that is not counted."""
+    """Seconds of each step through the public nodes, after one step that is not counted."""
     found = []
 
     def measure(denoise, x, sigmas):
@@ -71,7 +71,7 @@ def main() -> None:
     exact, net = workload.model(ptm=workload.ptm()), workload.control_net()
     (fast,) = host.node("TCANSpeed")(model=exact, reuse_steps=REUSE)
     found["our step"] = ours(workload, exact, net, given.repeats)
-    # the step before these is whole: what is counted are two rounds, each ending with a whole one
+    # the step before these is a full one, so these are two rounds that each end with a full step
     rounds = ours(workload, fast, net, 2 * REUSE)
     found[f"our step, reuse_steps {REUSE}, mean of {2 * REUSE}"] = [statistics.mean(rounds)]
     base = statistics.median(found[NAMES["whole"]])

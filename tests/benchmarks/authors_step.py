@@ -1,7 +1,9 @@
-"""Seconds of a denoising step of the authors' own code, on random models. `authors` starts it with the packages that it needs.
+"""Seconds of a denoising step of the authors' own code, on random models.
+
+`authors` starts it with the packages that it needs.
 
 The networks are built as their ``inference.py`` builds them, and a step calls what the loop of ``AnimationPipeline.__call__`` calls,
-for a video of one window. Nothing of theirs is changed.
+for a video of one window. The authors' code is not changed.
 """
 
 import argparse
@@ -19,7 +21,7 @@ ATTENTION = ("whole", "fused")
 
 
 def networks(code: Path, channels: list[int], attention: str) -> SimpleNamespace:
-    """UNet with LoRA, appearance UNet and temporal ControlNet, with random weights and no layer that does nothing."""
+    """UNet with LoRA, appearance UNet and temporal ControlNet, with random weights; no layer is zero."""
     import peft
     import yaml
     from diffusers import DDIMScheduler

@@ -1,6 +1,6 @@
 """Tables of a GPU: whole runs beside the bare UNet in one process, and a long video on a card of a given size.
 
-Nothing here is counted for the memory: peaks are the allocator's own. Operations are counted on the first steps of a run.
+Peaks are those of PyTorch's allocator. Operations are counted in the first steps of a run.
 """
 
 import sys
@@ -18,7 +18,7 @@ FRAMES, LONG_STEPS = 1024, 2
 
 
 def runs(workload: Workload, repeats: int) -> dict:
-    """25 steps with guidance: the whole of TCAN, without PTM, and with reused deep features, by the clock."""
+    """Time 25 steps with guidance: all of TCAN, without PTM, and with reused deep features."""
     with torch.inference_mode():
         bare = cost(workload.bare_unet(), repeats)
     alone = RUN_STEPS * bare.seconds
@@ -56,12 +56,12 @@ def long_video(workload: Workload, _repeats: int) -> dict:
 
 
 def flags(gigabytes: float) -> tuple[str, ...]:
-    """Of the host, so that it plans with a smaller card."""
+    """Flags of the host that make it plan for a smaller card."""
     return ("--reserve-vram", f"{max(0.0, torch.cuda.get_device_properties(0).total_memory / GIB - gigabytes):.2f}")
 
 
 def allow(gigabytes: float) -> None:
-    """PyTorch gets no more of the card, from now on."""
+    """Limit PyTorch to this much of the card from now on."""
     torch.cuda.empty_cache()
     torch.cuda.set_per_process_memory_fraction(min(1.0, gigabytes * GIB / torch.cuda.get_device_properties(0).total_memory))
 
@@ -70,7 +70,7 @@ TABLES: dict[str, Callable[[Workload, int], dict]] = {"card": runs, "long": long
 
 
 def _euler(workload: Workload, model, net, steps: int, run: Callable) -> None:
-    """Samples the first ``steps`` of 25 Euler steps, which ``run(step, latents, pairs)`` makes: a pair is a sigma and the next one."""
+    """Sample the first ``steps`` of 25 Euler steps with ``run(step, latents, pairs)``; a pair is a sigma and the next one."""
     sigmas = model.get_model_object("model_sampling").sigmas.flip(0)[:: 1000 // RUN_STEPS][:steps]
 
     def sampler(denoise, x, sigmas):
@@ -84,7 +84,7 @@ def _euler(workload: Workload, model, net, steps: int, run: Callable) -> None:
 
 
 def _timed(workload: Workload, model, net, steps: int) -> dict[str, float]:
-    """Seconds of a run without loading, and the peak on the card in GiB, with and without what was there before."""
+    """Seconds of a run without loading, and the card's peak in GiB with and without the weights."""
     found = {}
     on_gpu = torch.cuda.is_available()
 
@@ -107,7 +107,10 @@ def _timed(workload: Workload, model, net, steps: int) -> dict[str, float]:
 
 
 def _operations(workload: Workload, model, net, every: int) -> int:
-    """Operations of 25 steps, of which every so many computes the deep features: counted on the first two, which also warm up."""
+    """Operations of 25 steps that compute deep features every ``every`` steps.
+
+    Counted on the first two steps, which also warm up.
+    """
     counts = []
 
     def run(step, latents, pairs):

@@ -50,7 +50,8 @@ def noisy_clips(start: Start, model: TCAN, case: Case, poses: np.ndarray | None 
 
 def places_found(start: Start, cases: list[Case]) -> dict[int, float]:
     """By the side of a layer's grid, how much of its attention to the reference the best head gives to the very cell that shows the same,
-    mean over layers and timesteps."""
+    mean over layers and timesteps.
+    """
     model = TCAN(start.checkpoint, temporal=False)
     found: dict[int, list] = {}
 

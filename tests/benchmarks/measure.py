@@ -14,7 +14,7 @@ from tests.helpers.allocations import Allocations
 
 @dataclass
 class Cost:
-    """Seconds (median), floating point operations, and bytes at the peak beyond what was allocated before."""
+    """Seconds (median), floating point operations, and peak bytes beyond what was allocated before."""
 
     seconds: float
     operations: int
@@ -22,7 +22,7 @@ class Cost:
 
     @property
     def rate(self) -> float:
-        """Operations in a second."""
+        """Operations per second."""
         return self.operations / self.seconds
 
     def row(self) -> dict:
@@ -30,23 +30,22 @@ class Cost:
 
 
 def cost(call: Callable[[], object], repeats: int, apart: Sequence[int] = ()) -> Cost:
-    """Measure a call: once to warm up and `count`, then ``repeats`` times by the clock."""
+    """Measure a call: `count` it once, which warms up, then time it ``repeats`` times."""
     operations, peak = count(call, apart)
     return Cost(statistics.median(seconds(call) for _ in range(repeats)), operations, peak)
 
 
 def count(call: Callable[[], object], apart: Sequence[int] = ()) -> tuple[int, int]:
-    """Operations of a call, and its bytes at the peak.
+    """Operations and peak bytes of a call.
 
-    On a GPU the bytes are what the allocator held at the peak. On a CPU they are counted (`Allocations`), without tensors of the shape
-    ``apart``.
+    On a GPU the bytes are the allocator's peak. On a CPU they are counted (`Allocations`), without tensors of the shape ``apart``.
     """
     gc.collect()
     on_gpu = torch.cuda.is_available()
     if on_gpu:
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
-    # in this order: the counter of operations takes some apart into others, which hold more
+    # in this order: the counter of operations decomposes some of them into others, which hold more
     with FlopCounterMode(display=False) as counter, Allocations(apart) as counted:
         call()
     peak = torch.cuda.max_memory_allocated() - before if on_gpu else counted.peak
@@ -54,7 +53,7 @@ def count(call: Callable[[], object], apart: Sequence[int] = ()) -> tuple[int, i
 
 
 def seconds(call: Callable[[], object]) -> float:
-    """How long a call takes, by the GPU's own events where there is one."""
+    """Seconds of a call, by CUDA events on a GPU."""
     if not torch.cuda.is_available():
         started = time.perf_counter()
         call()

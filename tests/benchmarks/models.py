@@ -23,10 +23,10 @@ def random_checkpoint(
     dtype: torch.dtype = torch.float32,
     device: str | None = None,
 ) -> Checkpoint:
-    """A checkpoint with every part, of SD1.5's depth (two resnets a level, no attention in the last).
+    """A checkpoint with every part, of SD1.5's depth (two ResNet blocks per level, no attention in the last).
 
     Args:
-        device: where the numbers are drawn, which a GPU does at once; the checkpoint then lies in main memory. Each device draws others.
+        device: where the numbers are drawn (a GPU is fast); the checkpoint ends in main memory. Each device draws other numbers.
     """
     if device is not None:
         with torch.device(device):

@@ -1,4 +1,4 @@
-"""What TCAN Speed-ups costs on a trained model: PSNR against the exact result, beside the operations and the time that it saves."""
+"""The price of TCAN Speed-ups on a trained model: PSNR, and the operations and time saved."""
 
 import shutil
 import sys
@@ -18,7 +18,7 @@ STEPS, FRAMES, CASES, SEED = 25, 16, 2, 7
 
 
 def reuse_quality(host: Host, checkpoint: Path) -> dict:
-    """Videos of a packed puppet model for each ``reuse_steps``, by the public nodes.
+    """Sample videos of a packed puppet model with each ``reuse_steps``, through the public nodes.
 
     Args:
         checkpoint: a file of Save TCAN with its VAE and its empty prompt, trained on the puppets.

@@ -44,7 +44,7 @@ def parts(workload: Workload, repeats: int) -> dict:
 
 
 def frames(workload: Workload, repeats: int) -> dict:
-    """16, 64 and 256 frames in windows of 16, each by itself and with an overlap of 4."""
+    """16, 64 and 256 frames in windows of 16, without overlap and with an overlap of 4."""
     net, costs, figures = workload.control_net(), {}, {}
     for overlap in (0, OVERLAP):
         for total in (16, 64, 256):
@@ -66,7 +66,7 @@ def frames(workload: Workload, repeats: int) -> dict:
 
 
 def sizes(workload: Workload, repeats: int) -> dict:
-    """Other sizes of the picture, with the share of the bare UNet's rate at that size."""
+    """Other picture sizes, each compared with the bare UNet at that size."""
     figures = {}
     for side in (workload.size, workload.size * 3 // 2, workload.size * 2):
         resized = workload.resized(workload.frames, side)
@@ -122,7 +122,7 @@ SECTIONS: dict[str, Callable[[Workload, int], dict]] = {
 
 
 def _run(workload: Workload, model, net) -> Cost:
-    """One run of Euler steps without loading the models, first by the clock, then counted."""
+    """One run of Euler steps without loading the models: timed, then counted."""
     sigmas = model.get_model_object("model_sampling").sigmas.flip(0)[:: 1000 // RUN_STEPS]
     found = []
 

@@ -1,4 +1,4 @@
-"""Noise predictions and sampling runs of TCAN through the public nodes, and the bare networks of the host beside them."""
+"""Noise predictions and sampling runs of TCAN, and the host's bare networks beside them."""
 
 import copy
 
@@ -12,7 +12,7 @@ TIMESTEP = 481
 
 
 class Workload:
-    """A random model of some width with its inputs: ``frames`` frames of ``size`` x ``size`` latents, guidance in one call."""
+    """A random model with its inputs: ``frames`` frames of ``size`` x ``size`` latents, guidance in one call."""
 
     def __init__(self, host: Host, channels: tuple[int, ...], frames: int, size: int, dtype: torch.dtype = torch.float32):
         import comfy.model_management
@@ -42,17 +42,20 @@ class Workload:
         self.latents = torch.randn(2 * frames, 4, size, size, generator=generator).to(self.device)
 
     def ptm(self):
+        """PTM Builder of the poses."""
         return self.host.node("TCANPTMBuilder")(pose_images=self.poses)[0]
 
     @property
     def latents_shape(self) -> tuple[int, ...]:
+        """``(frames, 4, height, width)``."""
         return self.frames, 4, self.size, self.size
 
     def model(self, **inputs):
+        """The model of APPA Apply."""
         return self.host.node("TCANApply")(tcan=self.tcan, appearance=self.reference, **inputs)[0]
 
     def bare_unet(self):
-        """The host's UNet on both rows of guidance."""
+        """The host's UNet on both conds of guidance."""
         return self._bare(self.tcan.unet, self.latents, self.text.repeat_interleave(self.frames, 0))
 
     def bare_control_net(self):
@@ -64,7 +67,7 @@ class Workload:
         )
 
     def bare_appearance(self):
-        """The appearance UNet on one row."""
+        """The appearance UNet on one cond."""
         import comfy.model_management
 
         comfy.model_management.load_models_gpu([self.tcan.appearance])
@@ -85,10 +88,11 @@ class Workload:
         return lambda: network(x, timesteps=timesteps, context=text, **inputs)
 
     def control_net(self, temporal_strength: float = 1.0):
+        """The ControlNet of Temporal ControlNet."""
         return self.host.node("TCANTemporalControlNet")(tcan=self.tcan, temporal_strength=temporal_strength)[0]
 
     def sample(self, model, control_net, predict, sigmas: torch.Tensor, cfg: float = 7.5) -> None:
-        """A sampling run of the host with ``predict(denoise, x, sigmas)`` as its sampler; ``denoise(x, sigma)`` is a noise prediction."""
+        """Run the host's sampling with ``predict(denoise, x, sigmas)`` as its sampler; ``denoise(x, sigma)`` predicts noise."""
         import comfy.samplers
 
         def sampler(denoise, x, sigmas, extra_args, callback, disable):
@@ -112,7 +116,7 @@ class Workload:
         )
 
     def step(self, model, control_net, repeats: int) -> Cost:
-        """What one noise prediction of the whole video costs, each at a timestep of its own, so that nothing is reused."""
+        """The cost of one noise prediction of the whole video, at a new timestep each time, so that nothing is reused."""
         found = []
 
         def measure(denoise, x, sigmas):

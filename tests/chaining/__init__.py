@@ -1,0 +1,1 @@
+"""Other nodes before and after ours."""

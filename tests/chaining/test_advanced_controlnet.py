@@ -1,4 +1,4 @@
-"""Advanced-ControlNet's own Apply node with Temporal ControlNet: the stock node's bits, and a sentence for what ours cannot do."""
+"""Advanced-ControlNet's Apply node with Temporal ControlNet: equal to the stock node, or a clear error."""
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ def pack(host):
 
 
 def graph(scene, **inputs) -> dict:
-    """The scene's graph, its ControlNet applied by their node."""
+    """The scene's graph with the ControlNet applied by their node."""
     found = scene.graph()
     found["control 0"]["class_type"] = APPLY
     for name, value in inputs.items():
@@ -26,7 +26,7 @@ def graph(scene, **inputs) -> dict:
     return found
 
 
-def test_the_stock_nodes_bits(scene, alone):
+def test_equal_to_the_stock_node(scene, alone):
     ours = scene.host.run_graph(graph(scene)).value("end")["samples"]
     assert torch.equal(ours, alone)
 
@@ -43,7 +43,7 @@ def keyframes(scene, node: str):
     return scene.host.node(node)()[0]
 
 
-def test_what_it_cannot_do_is_said(scene):
+def test_unsupported_inputs_are_refused(scene):
     weights = scene.host.node("ScaledSoftMaskedUniversalWeights")(mask=torch.ones(1, 16, 16))[0]
     cases = {
         "mask_optional": (torch.ones(1, 128, 128), "mask"),

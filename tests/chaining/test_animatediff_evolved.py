@@ -1,4 +1,4 @@
-"""AnimateDiff-Evolved's own nodes beside ours: its contexts, its noise, its guidance."""
+"""AnimateDiff-Evolved's nodes beside ours: its contexts, noise and guidance."""
 
 import pytest
 import torch
@@ -53,7 +53,7 @@ def test_sampling_without_options_changes_nothing(scene, evolved, plain):
 
 @pytest.mark.parametrize("kind", ["StandardStatic", "StandardUniform", "LoopedUniform"])
 def test_contexts(scene, evolved, plain, kind):
-    """Every kind of its windows, before and after us alike."""
+    """Each kind of its windows gives the same video before and after APPA Apply."""
     context = evolved(f"{kind}ContextOptions", context_length=3, context_overlap=1)
     after = video(scene, evolved, context_options=context)
     assert error(after, plain) > 1e-4
@@ -69,7 +69,7 @@ def test_its_noise(scene, evolved):
 
 
 def test_its_guidance(scene, evolved, plain):
-    """Guidance that differs from frame to frame, and its own Perturbed-Attention Guidance."""
+    """Guidance per frame, and its Perturbed-Attention Guidance."""
     strength = torch.linspace(1.5, 6.0, FRAMES)[:, None, None].expand(-1, 8, 8)
     by_frame = evolved("CustomCFG", cfg_multival=strength)
     guided = evolved("CustomCFGSimple", cfg=3.0, cfg_extras=evolved("CFGExtrasPAGSimple", scale=2.0))

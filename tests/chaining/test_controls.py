@@ -8,7 +8,7 @@ from tests.helpers.reference_set import error
 
 @pytest.fixture(scope="module")
 def nets(scene):
-    """Ours, and the stock ControlNet beside it."""
+    """Our ControlNet and the stock one."""
     return scene.models.control_net(), scene.models.tcan.control_net
 
 
@@ -32,7 +32,7 @@ def test_strength(scene, alone, nets):
 
 
 def test_percentages(scene, nets):
-    """At no step, at the first, at the last: the steps that it steers are those that it was given."""
+    """It steers exactly the steps that it was given: none, the first, the last."""
     two = {"sampler": {"steps": 2}}
     ours, _ = nets
     none, always = scene.video(controls=[], **two), scene.video(**two)
@@ -45,8 +45,10 @@ def test_percentages(scene, nets):
 
 
 def test_a_node_that_evaluates_other_latents(scene, nets):
-    """Self-Attention Guidance asks for the noise of blurred latents: the residuals are those of the blurred latents, as the stock
-    ControlNet's are. Without temporal layers and with one prompt for both sides, ours is the stock one."""
+    """Residuals of Self-Attention Guidance's blurred latents are computed from those latents.
+
+    Without temporal layers and with one prompt for both conds, ours equals the stock ControlNet.
+    """
     guidance = ("SelfAttentionGuidance", {"scale": 2.0, "blur_sigma": 5.0})
     results = []
     for net in (scene.models.control_net(0.0), nets[1]):
@@ -73,7 +75,7 @@ def halves(scene, node: str) -> list:
 
 
 def test_prompts_by_mask(scene):
-    """Two prompts, each in its half: in a single step a half is what its prompt alone gives."""
+    """Two prompts, one per half: after a single step each half equals the video of its prompt."""
     left, right = halves(scene, "mask")
     alone = {"cfg": 1.0}
     both = scene.video(positive=[left, right], sampler=alone)
@@ -84,7 +86,7 @@ def test_prompts_by_mask(scene):
 
 
 def test_prompts_by_area(scene):
-    """Parts of the picture are sampled by themselves; as with every ControlNet of the host, the pose is squeezed into each."""
+    """The host samples each area separately and squeezes the pose into it, as with every ControlNet."""
     left, right = halves(scene, "area")
     both = scene.video(positive=[left, right])
     assert error(scene.video(positive=[left, right], appearance_strength=0.0), both) > 1e-3
@@ -92,7 +94,7 @@ def test_prompts_by_area(scene):
 
 
 def test_two_areas_of_one_size(scene, nets):
-    """The host puts them into one call: the residuals of each come from its own part of the picture."""
+    """The host puts them into one call; each gets the residuals of its own area."""
     ours, _ = nets
     left, right = halves(scene, "area")
     settings = {"controls": [(ours, {})], "sampler": {"cfg": 1.0}}

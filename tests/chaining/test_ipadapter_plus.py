@@ -1,4 +1,4 @@
-"""ComfyUI_IPAdapter_plus's own nodes beside ours, with a random IP-Adapter as wide as the model."""
+"""ComfyUI_IPAdapter_plus's nodes beside ours, with a random IP-Adapter of the model's width."""
 
 import pytest
 import torch
@@ -9,12 +9,12 @@ from tests.helpers.reference_set import error
 
 pytestmark = other_packs.ipadapter_plus.needed
 EMBEDDING, TOKENS, FILE = 32, 4, "random_ipadapter.safetensors"
-# where SD1.5 has cross-attention, in the order in which IP-Adapter files number their layers
+# SD1.5's cross-attentions in the order in which IP-Adapter files number their layers
 INPUTS, OUTPUTS = [1, 2, 4, 5, 7, 8], [3, 4, 5, 6, 7, 8, 9, 10, 11]
 
 
 def widths(network) -> list[tuple[int, int]]:
-    """Width and text width of each numbered place; of a layer that a smaller network lacks, of any layer."""
+    """Width and text width of each numbered layer; for one that a smaller network lacks, those of any layer."""
     from comfy.ldm.modules.attention import SpatialTransformer
 
     sides = {"input": network.input_blocks, "output": network.output_blocks}
@@ -55,7 +55,7 @@ def adapter(scene):
 
 @pytest.mark.parametrize("scaling", ["V only", "K+V"])
 def test_before_and_after(scene, alone, adapter, scaling):
-    """Its tokens stand beside the text in cross-attention, ours in self-attention: both count, in any order."""
+    """Its tokens join cross-attention, ours self-attention: both count, in any order."""
     generator = torch.Generator().manual_seed(12)
     picture = torch.randn(1, EMBEDDING, generator=generator)
 

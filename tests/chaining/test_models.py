@@ -29,9 +29,9 @@ NODES = {
 
 @pytest.mark.parametrize("node", NODES)
 def test_the_same_before_and_after(scene, alone, node):
-    """It counts, and does not lose us; the order of the nodes does not matter."""
+    """The node changes the video, the character still counts, and the order does not matter."""
     link = (node, NODES[node])
-    torch.manual_seed(0)  # HyperTile and ToMe draw
+    torch.manual_seed(0)  # HyperTile and ToMe draw random numbers
     before = scene.video(before=[link])
     torch.manual_seed(0)
     after = scene.video(after=[link])
@@ -43,7 +43,7 @@ def test_the_same_before_and_after(scene, alone, node):
 
 @pytest.fixture(scope="module")
 def lora(scene) -> str:
-    """A LoRA file of the reference UNet's size, as LoRA loaders know them."""
+    """A LoRA file for the scene's UNet."""
     from safetensors.torch import save_file
 
     unet = scene.models.tcan.checkpoint.require("unet").tensors
@@ -55,16 +55,16 @@ def lora(scene) -> str:
 
 
 def test_lora(scene, alone, lora):
-    """Loaded before or after us the stock LoRA is added to the same weights."""
+    """Before or after APPA Apply, the stock LoRA is added to the same weights."""
     link = ("LoraLoaderModelOnly", {"lora_name": lora, "strength_model": 1.0})
     before, after = scene.video(before=[link]), scene.video(after=[link])
     assert error(after, alone) > 1e-3
-    assert error(before, after) <= 1e-5  # the two are added to a weight in another order
+    assert error(before, after) <= 1e-5  # the two LoRAs are added in another order
     assert error(scene.video(before=[link], appa_strength=0.0), before) > 1e-3
 
 
 def test_replaced_self_attention_sees_the_character(scene, alone):
-    """A replacement that computes what the host computes changes nothing, in the blocks with kept tokens and in the others."""
+    """A replacement that computes the host's attention changes nothing, with reference tokens and without."""
 
     def like_the_hosts(q, k, v, options):
         from comfy.ldm.modules.attention import optimized_attention
@@ -83,7 +83,7 @@ def test_replaced_self_attention_sees_the_character(scene, alone):
 
 @pytest.mark.parametrize("cross", [False, True], ids=["self", "cross"])
 def test_other_attention_patches(scene, alone, cross):
-    """As an IP-Adapter does: tokens of its own for the conditional rows, beside ours and beside the text."""
+    """As an IP-Adapter does: more tokens for the positive cond, beside ours and beside the text."""
 
     def more_tokens(q, k, v, options):
         extra = torch.linspace(-1, 1, k.shape[-1]).expand(k.shape[0], 2, -1).clone()
@@ -105,7 +105,7 @@ def test_other_attention_patches(scene, alone, cross):
 
 
 def test_replaced_cross_attention(scene, alone):
-    """IP-Adapter's way: attn2 in place of the host's, with what the picture adds."""
+    """As an IP-Adapter does: a replaced attn2 that adds attention to a picture."""
 
     def with_picture(q, k, v, options):
         from comfy.ldm.modules.attention import optimized_attention
@@ -127,7 +127,7 @@ def test_replaced_cross_attention(scene, alone):
 
 
 def test_self_attention_guidance_asks_for_the_negative_alone(scene):
-    """Its second call of a step holds the negative alone, in the place of the positive: it must not see the picture."""
+    """Its second call of a step holds only the negative, first in the batch: it must not see the picture."""
     outputs = []
 
     def watched(model):

@@ -1,4 +1,7 @@
-"""AnimateDiff-Evolved's motion models in the same UNet as ours. They fit networks of SD1.5's full shape alone, so these are random ones."""
+"""AnimateDiff-Evolved's motion models and our temporal layers in one UNet.
+
+Its motion models fit only networks of SD1.5's full shape, so these are random ones.
+"""
 
 from collections.abc import Iterator
 
@@ -31,7 +34,7 @@ SD15 = Architecture(
 
 
 def filled(network: torch.nn.Module, seed: int) -> dict[str, torch.Tensor]:
-    """Random half-precision weights for a network on the meta device; its norms change nothing."""
+    """Random float16 weights for a network on the meta device; its norms have weight 1 and bias 0."""
     generator = torch.Generator().manual_seed(seed)
     state = {}
     for name, tensor in network.state_dict().items():
@@ -69,8 +72,8 @@ class FullWidth(Models):
         self.poses = torch.zeros(FRAMES, 64, 64, 3)
         self.poses[:, 20:40, 30:34] = 1.0
 
-    def text(self, row: int) -> torch.Tensor:
-        return torch.randn(1, 77, 768, generator=torch.Generator().manual_seed(row))
+    def text(self, cond: int) -> torch.Tensor:
+        return torch.randn(1, 77, 768, generator=torch.Generator().manual_seed(cond))
 
 
 @pytest.fixture(scope="module")
@@ -103,14 +106,14 @@ def motion(host):
 
 
 def looks(scene: Scene) -> tuple[list, list[torch.Tensor]]:
-    """What the UNet is made of, and some of its weights."""
+    """The UNet's structure and some of its weights."""
     network = scene.models.tcan.unet.model.diffusion_model
     built = [(name, type(module), tuple(module._modules)) for name, module in network.named_modules()]
     return built, [parameter.flatten()[:64].clone() for parameter in network.parameters()]
 
 
 def test_both_work_in_one_unet(full_width, motion):
-    """Each does its part whatever their order, and the UNet is what it was."""
+    """Both change the video in either order, and the UNet is unchanged afterwards."""
     latents = {"samples": torch.zeros(FRAMES, 4, 8, 8)}
     shared = {"latents": latents, "controls": [], "sampler": {"steps": 1}}
     before = looks(full_width)

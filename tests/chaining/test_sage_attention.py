@@ -1,4 +1,7 @@
-"""`--use-sage-attention` with heads that the kernels refuse: SageAttention 2 raises for SD1.5's widest, of 160 channels."""
+"""`--use-sage-attention` with heads that its kernel refuses.
+
+SageAttention 2 raises for SD1.5's widest heads, of 160 channels.
+"""
 
 import pytest
 
@@ -6,10 +9,10 @@ from tests.helpers.reference_set import error
 
 
 @pytest.mark.parametrize("takes_masks", [False, True])
-def test_the_hosts_own_way_out(scene, alone, monkeypatch, takes_masks):
-    """The host's attention calls the kernel, and PyTorch's attention where that raises; ours goes the same way.
+def test_falls_back_as_the_host_does(scene, alone, monkeypatch, takes_masks):
+    """Where the kernel raises, the host uses PyTorch's attention, and so do our layers.
 
-    The package needs a GPU. What stands in for its kernel here refuses every call, as that does wide heads.
+    The package needs a GPU. The stand-in for its kernel refuses every call, as the kernel refuses wide heads.
     """
     import comfy.ldm.modules.attention as attention
 
@@ -24,7 +27,7 @@ def test_the_hosts_own_way_out(scene, alone, monkeypatch, takes_masks):
     monkeypatch.setattr(attention, "sageattn", sageattn, raising=False)
     monkeypatch.setattr(attention, "SAGE_ATTENTION_SUPPORTS_MASK", takes_masks, raising=False)
     monkeypatch.setattr(attention, "optimized_attention", attention.attention_sage)
-    for strength in (1.0, 0.7):  # 0.7 is a bias on the kept tokens
+    for strength in (1.0, 0.7):  # 0.7 is a bias on the reference tokens
         found = scene.video(appearance_strength=strength)
         with monkeypatch.context() as patch:
             patch.setattr(attention, "optimized_attention", attention.attention_pytorch)

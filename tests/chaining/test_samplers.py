@@ -1,4 +1,4 @@
-"""Every sampler and scheduler of the host, further passes, and masks that leave the background alone."""
+"""Every sampler and scheduler of the host, second passes, and masks of the background."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from tests.helpers.scene import FRAMES, SIZE
 
 
 def names(kind: str) -> list[str]:
-    """The host's samplers or schedulers; asked for when the host is up, so that packs may have added theirs."""
+    """The host's samplers or schedulers, with those of other packs, so read once the host is up."""
     import comfy.samplers
 
     return list(getattr(comfy.samplers.KSampler, kind))
@@ -31,21 +31,21 @@ def sample(scene, parts, **widgets) -> torch.Tensor:
 
 
 def test_every_sampler(scene, parts):
-    """Finite, and most have a result of their own (several are the same method in two steps without noise)."""
+    """All are finite, and most differ (several are the same method in two steps without noise)."""
     found = {name: sample(scene, parts, sampler_name=name) for name in names("SAMPLERS")}
     assert len(found) >= 40
     assert len({samples.sum().item() for samples in found.values()}) > len(found) // 2
 
 
 def test_every_scheduler(scene, parts):
-    """Finite, and most place the step between the first and the last elsewhere."""
+    """All are finite, and most place the middle step elsewhere."""
     found = {name: sample(scene, parts, scheduler=name) for name in names("SCHEDULERS")}
     assert len(found) >= 9
     assert len({samples.sum().item() for samples in found.values()}) > len(found) // 2
 
 
 def test_latent_upscale_and_a_second_pass(scene):
-    """The upscaled latents are sampled again, with poses, PTM and reference as they were."""
+    """The upscaled latents are sampled again with the same poses, PTM and reference picture."""
     graph = scene.graph()
     graph["larger"] = {
         "class_type": "LatentUpscaleBy",
@@ -75,7 +75,7 @@ def inside() -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def vae(scene):
-    """A VAE of the stock loader's kind."""
+    """A VAE of ComfyUI's class."""
     import comfy.sd
     import comfy.utils
 
@@ -90,7 +90,7 @@ def vae(scene):
 @pytest.mark.parametrize("node", ["KSampler", "TCANMultiDiffusionSampler"])
 @pytest.mark.parametrize("way", ["SetLatentNoiseMask", "VAEEncodeForInpaint"])
 def test_only_the_person_moves(scene, vae, node, way):
-    """Outside of the mask the latents are the source's; inside they are new, in every frame."""
+    """In every frame the latents outside of the mask are the source's and those inside are new."""
     call = scene.host.node
     picture = torch.rand(FRAMES, 8 * SIZE, 8 * SIZE, 3, generator=torch.Generator().manual_seed(1))
     if way == "SetLatentNoiseMask":
@@ -110,7 +110,7 @@ def test_only_the_person_moves(scene, vae, node, way):
 
 
 def test_differential_diffusion(scene):
-    """A soft mask is a step at which a pixel begins to change: the model's mask function is called and ours goes on."""
+    """A soft mask gives the step at which a pixel begins to change; TCAN keeps the model's mask function."""
     soft = torch.linspace(0, 1, 8 * SIZE).expand(1, 8 * SIZE, -1)
     source = {"samples": torch.randn(FRAMES, 4, SIZE, SIZE, generator=torch.Generator().manual_seed(2))}
     (latents,) = scene.host.node("SetLatentNoiseMask")(samples=source, mask=soft)

@@ -15,6 +15,7 @@ CHAINS = {"alone": [], "windows": [WINDOWS], "speed-ups": [SPEED], "speed-ups an
 
 @pytest.fixture(autouse=True)
 def has_nodes(host):
+    """Skip the tests if this ComfyUI lacks the nodes."""
     import nodes
 
     if "EasyCache" not in nodes.NODE_CLASS_MAPPINGS:
@@ -36,7 +37,7 @@ TAKEN = [
 
 @pytest.mark.parametrize(("cache", "chain"), TAKEN)
 def test_before_and_after(scene, cache, chain):
-    """It skips steps, in both orders the same ones."""
+    """It skips the same steps in both orders."""
     link, ours = (cache, WIDGETS), CHAINS[chain]
     after = video(scene, [*ours, link])
     assert error(after, video(scene, ours)) > 1e-3
@@ -46,7 +47,7 @@ def test_before_and_after(scene, cache, chain):
 
 @pytest.mark.parametrize("place", ["before", "after"])
 def test_easycache_is_refused_with_windows(scene, place):
-    """It keeps what a prompt changed, and all windows have one prompt: it would add one window's change to another."""
+    """It caches by prompt, which all windows share: one window's change would go to another."""
     link = ("EasyCache", WIDGETS)
     before, after = ([link], [WINDOWS]) if place == "before" else ([], [WINDOWS, link])
     with pytest.raises(GraphError, match="EasyCache mixes up the windows of MultiDiffusion: use LazyCache"):

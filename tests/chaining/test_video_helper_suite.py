@@ -16,7 +16,7 @@ FRAMES, WIDTH, HEIGHT, FILE = 5, 64, 48, "walk.mkv"
 
 @pytest.fixture(scope="module")
 def frames(host) -> torch.Tensor:
-    """A walk, as an IMAGE and as a file without loss in the input folder."""
+    """A walk as an IMAGE, and as a lossless file in the input folder."""
     import av
 
     other_packs.video_helper_suite.load()
@@ -44,7 +44,7 @@ def loaders(host) -> dict[str, dict]:
 
 @pytest.mark.parametrize("loader", ["VHS_LoadVideo", "VHS_LoadVideoPath"])
 def test_its_frames_in_our_nodes(host, frames, loader):
-    """The same frames, the same PTM and the same picture of the character as without the file."""
+    """The same frames, PTM and picture of the character as from the IMAGE."""
     models = Reference(host)
     graph = {"video": loaders(host)[loader], "fed": Fed(frames), "tcan": Fed(models.tcan), "vae": Fed(LatentVAE())}
     for name in ("video", "fed"):

@@ -1,0 +1,1 @@
+"""Runs that are cancelled, killed or run out of memory."""

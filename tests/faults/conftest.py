@@ -1,4 +1,4 @@
-"""One scene, its expected result, and the check that nothing of a fault stays in the models."""
+"""The result without a fault, with which later runs are compared."""
 
 import pytest
 import torch
@@ -9,9 +9,10 @@ from tests.helpers.scene import Scene
 
 @pytest.fixture(scope="package")
 def expected(scene, untouched) -> torch.Tensor:
-    """What the graph gives when nothing happens."""
+    """The latents of the graph without a fault."""
     return run(scene)
 
 
 def run(scene: Scene, vae: WatchedVAE | None = None) -> torch.Tensor:
+    """The latents of the graph with all stages."""
     return scene.host.run_graph(graph(scene, vae or WatchedVAE())).value("end")["samples"]

@@ -1,4 +1,4 @@
-"""The parts of a run, each with a place where something can be made to happen."""
+"""The stages of a run, and hooks to make something happen in each."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -14,7 +14,7 @@ WINDOWS = {"window_length": 2, "window_overlap": 1, "closed_loop": False, "add_n
 
 
 def graph(scene: Scene, vae: LatentVAE, steps: int = 2) -> dict:
-    """All parts in one graph: the picture is encoded, four frames are sampled in three windows, with poses and PTM."""
+    """All stages in one graph: encode the picture, sample four frames in three windows with poses and PTM."""
     scene_poses = scene.models.poses[:4]
     prompt = scene.graph(
         sampler_node="TCANMultiDiffusionSampler",
@@ -29,7 +29,7 @@ def graph(scene: Scene, vae: LatentVAE, steps: int = 2) -> dict:
 
 
 class WatchedVAE(LatentVAE):
-    """The VAE of the reference set, at which something may happen."""
+    """The reference set's VAE, which calls ``action`` before it encodes."""
 
     def __init__(self, action: Callable[[], None] = lambda: None):
         super().__init__()
@@ -41,7 +41,7 @@ class WatchedVAE(LatentVAE):
 
 
 def networks(scene: Scene) -> dict[str, Callable[[], torch.nn.Module]]:
-    """The parts that are networks, by a layer in the middle of each."""
+    """A layer in the middle of each network, by the name of the stage."""
     tcan = scene.models.tcan
     return {
         "appearance UNet": lambda: tcan.appearance.model.middle_block[0],
@@ -58,7 +58,7 @@ NETWORKS = ("appearance UNet", "ControlNet", "its temporal layers", "UNet", "its
 
 @contextlib.contextmanager
 def at(scene: Scene, stage: str, action: Callable[[], None]) -> Iterator[None]:
-    """`action()` once, before a layer of that part computes: in the first window, or in the second."""
+    """Call ``action`` once, before the stage's layer computes, in the first window or the second."""
     calls = []
 
     def hook(*_):
@@ -76,7 +76,7 @@ def at(scene: Scene, stage: str, action: Callable[[], None]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def counted(scene: Scene) -> Iterator[list]:
-    """The calls of the UNet that came to their end."""
+    """The UNet's calls that returned."""
     calls = []
     handle = scene.models.tcan.unet.model.diffusion_model.register_forward_hook(lambda *_: calls.append(None))
     try:

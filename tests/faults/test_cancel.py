@@ -10,8 +10,10 @@ from tests.helpers.graph_error import GraphInterrupted
 
 @pytest.mark.parametrize("stage", NETWORKS)
 def test_cancel_while_a_network_computes(scene, expected, untouched, stage):
-    """No window is finished any more: the host's layers look for a cancel themselves, and so do those of ours. An older host (0.3.64)
-    looks for it between windows alone, so the window under way ends."""
+    """The host's layers and ours look for a cancel, so the window under way does not end.
+
+    An older host (0.3.64) looks for it only between windows, so there it does.
+    """
     import comfy.ops
 
     with counted(scene) as finished, at(scene, stage, scene.host.interrupt), pytest.raises(GraphInterrupted):

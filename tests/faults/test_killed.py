@@ -1,4 +1,4 @@
-"""The server is killed in the middle of a run and started again: the same graph runs, with the same result."""
+"""Kill the server in the middle of a run: after a restart the same graph gives the same result."""
 
 import json
 import threading
@@ -31,7 +31,7 @@ def prepared(base) -> dict:
 
 
 def saved(server, graph: dict) -> bytes:
-    """The tensors that the graph leaves, without the header, which holds the graph."""
+    """The latents that the graph saves, without the file's header, which holds the graph."""
     from safetensors.numpy import load_file
 
     run = server.wait(server.queue(graph))

@@ -1,4 +1,4 @@
-"""Out of memory in every part: the graph fails with the host's own words, and the next one in the same process succeeds."""
+"""Out of memory at every stage: the graph fails with the host's message, and the next one succeeds."""
 
 import contextlib
 import importlib
@@ -15,6 +15,7 @@ WORDS = "Allocation on device"
 
 
 def no_memory() -> None:
+    """Raise the host's error of a full card."""
     import comfy.model_management
 
     raise comfy.model_management.OOM_EXCEPTION(WORDS)
@@ -22,7 +23,7 @@ def no_memory() -> None:
 
 @contextlib.contextmanager
 def failing_once(monkeypatch, place: str) -> Iterator[None]:
-    """The next call of one of the host's functions finds no memory."""
+    """The next call of this function of the host runs out of memory."""
     with monkeypatch.context() as patch:
         target, _, name = place.rpartition(".")
         original, failed = getattr(importlib.import_module(target), name), []
@@ -56,7 +57,7 @@ def test_while_the_picture_is_encoded(scene, expected, untouched):
 
 @pytest.mark.parametrize("place", ["comfy.model_management.load_models_gpu", "comfy.ldm.modules.attention.optimized_attention"])
 def test_in_the_hosts_own_functions(scene, expected, untouched, monkeypatch, place):
-    """While the models are moved to the device, and in the attention that our layers ask the host for."""
+    """While models are moved to the device, and in the host's attention that our layers call."""
     with failing_once(monkeypatch, place), pytest.raises(GraphError, match=WORDS):
         run(scene)
     untouched.check()

@@ -1,4 +1,4 @@
-"""Many runs in one process: memory stays flat, and models of several checkpoints do not get into each other's way."""
+"""Many runs in one process: memory stays flat, and two checkpoints do not disturb each other."""
 
 import gc
 import logging
@@ -22,14 +22,14 @@ def small(scene) -> dict:
 
 
 def held() -> tuple[int, int]:
-    """Tensors that live in this process, and the bytes that it holds."""
+    """Live tensors of this process, and its resident bytes."""
     gc.collect()
     tensors = sum(isinstance(thing, torch.Tensor) for thing in gc.get_objects())
     return tensors, psutil.Process().memory_info().rss
 
 
 def test_fifty_runs_with_flat_memory(scene, caplog):
-    """With one executor, whose cache lives on between the runs as in a server; APPA Apply and the sampler run anew each time."""
+    """One executor keeps its cache between runs, as in a server; APPA Apply and the sampler run each time."""
     caplog.set_level(logging.WARNING)  # newer hosts log sigmas, which pytest would keep
     executor, graph = scene.host.executor(), small(scene)
     seen = []
@@ -59,7 +59,7 @@ def other(host) -> str:
 
 
 def test_two_checkpoints_in_one_queue(scene, other):
-    """Turn by turn, everything from Load TCAN on: each gives what it gives alone."""
+    """Runs of the two in turn, from Load TCAN on, equal those of each alone."""
 
     def graph(checkpoint: str) -> dict:
         prompt = scene.graph()

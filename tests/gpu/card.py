@@ -1,4 +1,4 @@
-"""What the suite runs on: a card with SD1.5's width, or the CPU with small models, to try the suite itself."""
+"""The suite's device: a card with models of SD1.5's width, or the CPU with small ones."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,37 +6,38 @@ from typing import Any
 
 import torch
 
-# The largest relative error of a video that was made in a precision.
+# The largest relative error of a video in each precision.
 BARS = {"float32": 1e-4, "float16": 3e-2, "bfloat16": 3e-2}
 
 
 @dataclass(frozen=True)
 class Card:
-    """A device and the size of what is tried on it."""
+    """A device, and the size of the models and videos on it."""
 
     device: str
-    channels: tuple[int, ...]  # of the networks' levels
+    channels: tuple[int, ...]  # of the UNet's levels
     frames: int
     size: int  # of the latents, in both directions
-    flags: tuple[str, ...] = ()  # with which every host is started
+    flags: tuple[str, ...] = ()  # of every host's command line
 
     @property
     def is_rehearsal(self) -> bool:
+        """Whether the CPU stands in for a card."""
         return self.device == "cpu"
 
     @property
     def bar(self) -> float:
-        """The largest relative error in the precision that the host chooses for files in float16."""
+        """The largest relative error in the precision that the host chooses for float16 files."""
         return BARS["float32" if self.is_rehearsal else "float16"]
 
 
 CARD = Card("cuda", (320, 640, 1280, 1280), frames=16, size=32, flags=("--preview-method", "latent2rgb"))
-# The stock loaders take a network for SD1.5 by its 320 channels, whatever its depth.
+# The stock loaders recognize SD1.5 by its 320 channels, at any depth.
 REHEARSAL = Card("cpu", (320, 320, 320), frames=6, size=8, flags=("--preview-method", "latent2rgb"))
 
 
 def describe() -> dict[str, Any]:
-    """The card, its driver and the versions that every figure belongs to."""
+    """The card, its driver and the software versions behind the figures."""
     import platform
 
     import comfyui_version

@@ -1,7 +1,7 @@
-"""The card, its models, and the host on it. Without CUDA everything is skipped; ``--rehearse`` tries the suite on the CPU.
+"""The card, its models, and the host on it. Without CUDA everything is skipped.
 
 python dev.py test tests/gpu                # on a machine with an NVIDIA card
-python dev.py test tests/gpu --rehearse     # the same tests with small models, to try the suite itself
+python dev.py test tests/gpu --rehearse     # the same tests with small models on the CPU, to try the suite
 """
 
 import json
@@ -37,14 +37,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if not config.getoption("--rehearse", False) and not torch.cuda.is_available():
         reason = "no CUDA"
     elif len(ours) < len(items):
-        reason = "tests/gpu runs by itself: a process has one ComfyUI, on the card or on the CPU"
+        reason = "run tests/gpu in a separate process: a process has one ComfyUI, on the card or on the CPU"
     for item in ours if reason else ():
         item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo):
-    """What a test found is on disk before the next one begins, which may end the process."""
+    """Write each test's result before the next one begins, which may end the process."""
     report = yield
     file = item.config.getoption("--gpu-results", None)
     if file and (report.when == "call" or not report.passed):
@@ -59,6 +59,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo):
 
 @pytest.fixture(scope="session")
 def card(request) -> Card:
+    """The suite's device."""
     return REHEARSAL if request.config.getoption("--rehearse") else CARD
 
 
@@ -72,7 +73,7 @@ def models(request, card) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def host(card):
-    """ComfyUI in this process, on the card, in the precision and with the memory management that it chooses itself."""
+    """ComfyUI on the card, in the precision and memory mode that it chooses."""
     started = boot(cpu=card.is_rehearsal, flags=card.flags)
     logging.getLogger().setLevel(logging.WARNING)
     return started
@@ -80,18 +81,20 @@ def host(card):
 
 @pytest.fixture(scope="session")
 def scene(host, card, models) -> CardScene:
+    """Graphs of the random models."""
     random_models.link(models, host.base)
     return CardScene(host, card)
 
 
 @pytest.fixture(scope="session")
 def stock(scene, models) -> StockNetworks:
+    """The check that the stock networks equal their files."""
     return StockNetworks(scene, models)
 
 
 @pytest.fixture(scope="session")
 def base(scene, stock) -> torch.Tensor:
-    """The video with everything, to which the others are compared."""
+    """The video with all of TCAN, with which the others are compared."""
     return scene.video()
 
 

@@ -1,4 +1,4 @@
-"""What lies on the card: by the host's own books, by PyTorch's allocator and by the driver."""
+"""Memory in use on the card: by the host's count, PyTorch's allocator and the driver."""
 
 import gc
 from typing import Any
@@ -10,7 +10,10 @@ from tests.gpu.card import Card
 
 
 def used(card: Card) -> dict[str, int]:
-    """Bytes in use: tensors, the whole device (networks of dynamic VRAM are in no tensor), and this process's main memory."""
+    """Bytes in use: tensors, the whole device, and this process's main memory.
+
+    With dynamic VRAM the networks are not in tensors, so only the device shows them.
+    """
     gc.collect()
     found = {"resident": psutil.Process().memory_info().rss}
     if not card.is_rehearsal:
@@ -21,7 +24,7 @@ def used(card: Card) -> dict[str, int]:
 
 
 def look(scene) -> dict[str, Any]:
-    """The networks that the host has loaded, and the largest peak so far."""
+    """The networks that the host has loaded, and the peak so far."""
     import comfy.model_management as management
 
     unet = _unet(scene)

@@ -1,4 +1,7 @@
-"""Random models as files that the stock loaders and Load TCAN read, made on the card from a seed: nothing large has to travel."""
+"""Random model files for the stock loaders and Load TCAN, made on the card from a seed.
+
+So nothing large has to travel to the card's machine.
+"""
 
 import argparse
 import contextlib
@@ -29,7 +32,7 @@ DONE = "done"
 
 
 def make(folder: Path, card: Card) -> Path:
-    """Write the files, unless a whole set lies there already."""
+    """Write the files, unless a complete set is there already."""
     if (folder / DONE).exists():
         return folder
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Workers side by side: they start together and compute in turn, each alone on the card."""
+"""Workers side by side: they start together and compute in turn, one at a time."""
 
 import contextlib
 import json
@@ -17,12 +17,12 @@ from tests.gpu.card import Card
 from tests.helpers.scratch import ROOT
 
 START_SECONDS, RUN_SECONDS = 180, 120
-SEVERAL = 32 * 2**30  # a started host holds half a GiB of a card
+SEVERAL = 32 * 2**30  # bytes of a card for several workers: each started host holds half a GiB
 
 
 @dataclass
 class Outcome:
-    """What a worker left, or the end of what it said."""
+    """A worker's results, or the end of its output."""
 
     tensors: dict[str, torch.Tensor] = field(default_factory=dict)
     figures: dict = field(default_factory=dict)
@@ -31,7 +31,7 @@ class Outcome:
 
 
 def run_workers(task: str, flags: dict[str, tuple[str, ...]], card: Card, models: Path) -> dict[str, Outcome]:
-    """A task with each of the host's flags, by name."""
+    """Run a task with each set of flags of the host, by name."""
     side_by_side = not card.is_rehearsal and torch.cuda.get_device_properties(0).total_memory >= SEVERAL
     groups = [list(flags)] if side_by_side else [[name] for name in flags]
     found = {}
@@ -61,7 +61,7 @@ class _Worker:
         for line in self.process.stdout:
             if line.strip() == "ready":
                 self.ready.set()
-        self.ready.set()  # it has ended, and nobody needs to wait
+        self.ready.set()  # it has ended: do not wait for it
 
     def finish(self) -> Outcome:
         if not self.ready.wait(START_SECONDS):

@@ -1,4 +1,4 @@
-"""Graphs of a short video at the suite's width: stock loaders, every part of TCAN, the stock sampler or ours."""
+"""Graphs of a short video: stock loaders, all of TCAN, the stock sampler or ours."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ WINDOWS = {"window_length": 4, "window_overlap": 1, "closed_loop": False}
 
 
 class CardScene:
-    """A host with the random models, and one executor whose cache lives on between graphs, as in a server."""
+    """The random models in a host, and an executor that keeps its cache, as in a server."""
 
     def __init__(self, host: Host, card: Card):
         self.host, self.card = host, card
@@ -29,7 +29,7 @@ class CardScene:
         self.poses = Fed(pose_images(card.frames, side, side))
 
     def loaders(self) -> dict:
-        """The networks of stock files, by the stock loaders."""
+        """The stock loaders and Load TCAN."""
         return {
             "model": node("UNETLoader", unet_name=FILES["diffusion_models"], weight_dtype="default"),
             "net": node("ControlNetLoader", control_net_name=FILES["controlnet"]),
@@ -49,15 +49,15 @@ class CardScene:
         add_noise: bool = True,
         **widgets: Any,
     ) -> dict:
-        """A whole video in API format; `capture` of its latents is "end".
+        """A video in API format; node "end" captures its latents.
 
         Args:
             lora: strength of Load LoRA before APPA Apply.
             tau: of PTM Builder; None leaves PTM out.
             speed: widgets of TCAN Speed-ups.
             backend: of Torch Compile Model.
-            own_networks: the UNet and the ControlNet of the TCAN checkpoint in the place of the stock loaders'.
-            stock_sampler: MultiDiffusion Windows and KSampler (Advanced) in the place of MultiDiffusion Sampler.
+            own_networks: the UNet and the ControlNet of the TCAN checkpoint instead of the stock loaders'.
+            stock_sampler: MultiDiffusion Windows and KSampler (Advanced) instead of MultiDiffusion Sampler.
             add_noise: False starts from latents that are noisy already; the two samplers scale the noise that they add differently.
             widgets: of the sampler and of the windows.
         """
@@ -103,13 +103,13 @@ class CardScene:
         return graph | {"end": capture("sampler")}
 
     def plain(self) -> dict:
-        """The stock model in the stock sampler, without anything of TCAN's."""
+        """The stock model in the stock sampler, without TCAN."""
         prompts = {"positive": ["tcan", 1], "negative": ["tcan", 1]}
         sampler = node("KSampler", model=["model", 0], latent_image=["latents", 0], **prompts, **SAMPLER)
         return self.loaders() | {"latents": self._latents(), "sampler": sampler, "end": capture("sampler")}
 
     def _latents(self, noise: float = 0.0) -> Fed:
-        """Latents that the executor's cache has not seen, so that the sampler runs anew: empty, or noise of some strength."""
+        """Noise of this strength, new to the executor's cache, so that the sampler runs."""
         generator = torch.Generator().manual_seed(6)
         return Fed({"samples": noise * torch.randn(self.card.frames, 4, self.card.size, self.card.size, generator=generator)})
 
@@ -118,7 +118,7 @@ class CardScene:
         return self.host.run_graph(graph, executor=self.executor, **options).value("end")["samples"].float().cpu()
 
     def video(self, **inputs: Any) -> torch.Tensor:
-        """The latents of a graph with everything, which are finite."""
+        """The latents of a graph with all of TCAN; they must be finite."""
         samples = self.run(self.graph(**inputs))
         assert torch.isfinite(samples).all()
         return samples

@@ -1,4 +1,4 @@
-"""The stock networks of a scene are as their files made them, whatever ran before."""
+"""The check that a scene's stock networks still equal their files."""
 
 from pathlib import Path
 
@@ -11,12 +11,12 @@ from tests.helpers.host_nodes import capture
 from tests.helpers.reference_set import error
 from tests.helpers.untouched import structure
 
-# The same graph in the same process; kernels may add in another order when memory is short.
+# Relative error of a graph run twice in a process; kernels may add in another order when memory is short.
 SAME = 1e-3
 
 
 class StockNetworks:
-    """What the stock model computes by itself, and how its networks are built."""
+    """The latents of the stock model without TCAN, and the structure of its networks."""
 
     def __init__(self, scene: CardScene, models: Path):
         self.scene, self.models = scene, models
@@ -24,13 +24,13 @@ class StockNetworks:
         self.built = self._structure()
 
     def networks(self) -> dict[str, torch.nn.Module]:
-        """The networks themselves, by the folder of their file; the loaders' results are in the executor's cache."""
+        """The networks by the folder of their file, from the executor's cache."""
         graph = self.scene.loaders() | {"a": capture("model"), "b": capture("net")}
         result = self.scene.host.run_graph(graph, executor=self.scene.executor)
         return {"diffusion_models": result.value("model").model.diffusion_model, "controlnet": result.value("net").control_model}
 
     def check(self) -> None:
-        """Another clone is loaded first: that is when the host takes out the patches of the one before."""
+        """Compare with the files, after the host has loaded another clone and so taken patches out."""
         assert error(self.scene.run(self.scene.plain()), self.plain) <= SAME
         assert self._structure() == self.built
         for kind, network in self.networks().items():

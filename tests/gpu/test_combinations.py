@@ -1,4 +1,4 @@
-"""What is wired together, on the card: what must not change the video, what must, and nothing that stays in the models."""
+"""Combinations of nodes on the card: equal videos, different ones, and untouched networks."""
 
 import pytest
 import torch
@@ -22,7 +22,7 @@ OTHER = {
     "a closed loop": {"closed_loop": True},
     "other guidance": {"cfg": 1.0},
 }
-DIFFERENT = 2e-4  # the weakest of these changes more than this in a random model
+DIFFERENT = 2e-4  # each changes a random model's video by more
 
 
 @pytest.mark.parametrize("name", EQUAL)
@@ -53,7 +53,7 @@ def test_the_stock_sampler_in_windows(scene, card):
 
 @pytest.mark.parametrize("stock_sampler", [False, True])
 def test_previews_in_every_step(scene, base, stock_sampler):
-    """The host sends pictures by numbers in the place of names."""
+    """The host sends preview pictures under numbers instead of names."""
     graph = scene.graph(stock_sampler=stock_sampler)
     result = scene.host.run_graph(graph, executor=scene.executor)
     pictures = [data for event, data in result.messages if not isinstance(event, str)]

@@ -1,4 +1,4 @@
-"""The stock Torch Compile Model behind all of TCAN, on the card."""
+"""The stock Torch Compile Model after APPA Apply, on the card."""
 
 import shutil
 
@@ -18,7 +18,7 @@ def test_compiled_video(scene, card, stock, backend, record_property):
         pytest.skip("this ComfyUI has no node TorchCompileModel")
     if backend == "inductor" and (card.is_rehearsal or not shutil.which("gcc")):
         pytest.skip("inductor needs a card and a C compiler")
-    one = {"window_length": card.frames, "window_overlap": 0}  # one window, so that there is one shape to compile for
+    one = {"window_length": card.frames, "window_overlap": 0}  # one window, so one shape to compile
     exact = scene.video(**one)
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()

@@ -1,4 +1,4 @@
-"""Twenty queued runs with flat memory; a cancel and a card without memory in the middle of a run, and then a right one."""
+"""Twenty queued runs with flat memory; a cancel and an out of memory, then a correct run."""
 
 import contextlib
 import gc
@@ -14,7 +14,7 @@ from tests.helpers.reference_set import error
 
 RUNS, SETTLED = 20, 5
 GROWTH = 64 << 20
-LEFT = 256 << 20  # bytes of the card that are left to a run: less than its activations
+LEFT = 256 << 20  # bytes of the card that a run may use: less than its activations
 STAGES = {
     "UNet": lambda networks: networks["diffusion_models"].middle_block[0],
     "ControlNet": lambda networks: networks["controlnet"].middle_block[0],
@@ -23,7 +23,7 @@ STAGES = {
 
 @contextlib.contextmanager
 def at(stock, stage: str, action: Callable[[], None]) -> Iterator[None]:
-    """``action()`` before a layer in the middle of a network computes."""
+    """Call ``action`` before a layer in the middle of a network computes."""
     handle = STAGES[stage](stock.networks()).register_forward_pre_hook(lambda *_: action())
     try:
         yield
@@ -64,7 +64,7 @@ def test_cancel_between_steps(scene, base, stock):
 
 @contextlib.contextmanager
 def without_memory(stock, card) -> Iterator[None]:
-    """All but a little of the card is taken; in a rehearsal, the UNet's middle block fails as the host knows it."""
+    """Take nearly all of the card; in a rehearsal, the UNet's middle block raises the host's error."""
     import comfy.model_management as management
 
     if card.is_rehearsal:

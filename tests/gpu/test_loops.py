@@ -1,4 +1,4 @@
-"""The authors' sampling loops on the card, in each precision: relative error at most 1e-4 in float32 and 3e-2 in float16."""
+"""The authors' sampling loops on the card: relative error 1e-4 in float32, 3e-2 in float16."""
 
 import pytest
 

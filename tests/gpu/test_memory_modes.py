@@ -1,4 +1,4 @@
-"""However the host manages the card's memory, and in each precision, the video is the same and the stock networks stay as they were."""
+"""Each memory mode and precision of the host gives the same video and leaves the networks alone."""
 
 from pathlib import Path
 
@@ -18,12 +18,12 @@ DYNAMIC = "--disable-dynamic-vram"
 def _host_knows(flag: str) -> bool:
     import importlib.util
 
-    # read as text: the host's parser reads the command line when it is imported
+    # read as text, because the host's parser reads the command line at import
     return flag in (Path(importlib.util.find_spec("execution").origin).parent / "comfy" / "cli_args.py").read_text()
 
 
 def _modes(card: Card) -> dict[str, tuple[str, ...]]:
-    """Flags of the host; those with ``partly`` in their name leave too little room for all networks."""
+    """Flags of the host; modes named ``partly`` leave too little room for all networks."""
     if card.is_rehearsal:  # there is no card whose memory could be managed
         return {"the host's choice": (), "no caches": ("--cache-none",)}
     reserve = f"--reserve-vram={torch.cuda.get_device_properties(0).total_memory / 2**30 - ROOM:.2f}"
@@ -64,8 +64,8 @@ def test_modes(outcomes, card, exact, record_property):
         assert error(outcomes[mode].tensors["video"], first) <= card.bar, mode
 
 
-def test_modes_that_leave_too_little_room_leave_networks_off_the_card(outcomes, card):
-    """Otherwise nothing would have been tried."""
+def test_partly_modes_leave_networks_off_the_card(outcomes, card):
+    """Otherwise these modes would not be tested."""
     if card.is_rehearsal:
         pytest.skip("a rehearsal has no card")
     for mode in (name for name in _modes(card) if name.startswith("partly")):
@@ -91,7 +91,7 @@ def test_precisions(outcomes, exact, precision, record_property):
 
 
 def test_each_process_repeats_itself(outcomes):
-    """The same graph again, and once more after a run of the stock model alone."""
+    """The same graph again, and after a run of the stock model."""
     for mode, outcome in outcomes.items():
         assert not outcome.failure, f"{mode}: {outcome.failure}"
         for name in ("again", "after"):

@@ -1,4 +1,4 @@
-"""Every node of the pack in one graph on the card, from red pictures in which a tiny DWPose finds somebody to decoded frames."""
+"""Every node of the pack in one graph on the card, from pose detection to decoded frames."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from tests.pose import tiny_onnx
 
 @pytest.fixture(scope="module")
 def detector(host):
-    """The two files of DWPose, which find one person in red pictures."""
+    """Two tiny files of DWPose, which find one person in red pictures."""
     pytest.importorskip("onnx")
     pytest.importorskip("rtmlib")
     folder = host.base / "models" / "dwpose"

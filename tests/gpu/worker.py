@@ -1,6 +1,6 @@
-"""`python -m tests.gpu.worker TASK OUT …`: a host in a process of its own, with flags that are read only at its start.
+"""`python -m tests.gpu.worker TASK OUT …`: a task in a new host, with flags of its command line.
 
-It says ``ready`` when it has started, and begins when it reads a line, so that several can start side by side and compute in turn.
+It prints ``ready`` when it has started and begins when it reads a line, so several can start together and compute in turn.
 """
 
 import argparse
@@ -17,7 +17,7 @@ Found = tuple[dict[str, Any], dict]  # tensors, and plain figures
 
 
 def parity(host, _card: Card, _models: Path) -> Found:
-    """The loops that the authors' code computed; the figures are relative errors."""
+    """The authors' sampling loops; the figures are relative errors."""
     import torch
 
     from tests.helpers.reference_set import LOOPS, Reference
@@ -29,7 +29,7 @@ def parity(host, _card: Card, _models: Path) -> Found:
 
 
 def video(host, card: Card, models: Path) -> Found:
-    """A video with everything and a LoRA, twice, and the stock model's own before and after it."""
+    """A video with all of TCAN and a LoRA, twice, and the stock model's before and after it."""
     from tests.gpu.memory import look
     from tests.gpu.models import link
     from tests.gpu.scene import CardScene

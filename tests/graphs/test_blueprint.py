@@ -1,4 +1,7 @@
-"""The subgraph blueprint: served by the host, and its inside fits the nodes. tests/graphs/test_browser.py runs it in the page."""
+"""The subgraph blueprint: the host serves it, and it fits the nodes.
+
+tests/graphs/test_browser.py runs it in the page.
+"""
 
 import importlib.util
 import json
@@ -16,7 +19,9 @@ needs_blueprints = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def subgraph() -> dict:
-    (inside,) = json.loads(FILE.read_text(encoding="ascii"))["definitions"]["subgraphs"]  # the host reads it in any encoding
+    (inside,) = json.loads(FILE.read_text(encoding="ascii"))["definitions"][
+        "subgraphs"
+    ]  # the host reads it in the system's encoding
     return inside
 
 
@@ -29,7 +34,7 @@ def test_the_host_offers_it(server):
 
 
 def test_its_slots_are_in_the_order_of_the_page(object_info, subgraph):
-    """In a subgraph the page follows a link by the number of its slot, and numbers sockets before widgets."""
+    """The page follows a subgraph's links by slot numbers, and numbers sockets before widgets."""
     for node in subgraph["nodes"]:
         names = [slot["name"] for slot in node["inputs"]]
         assert names == slot_names(object_info[node["type"]])[: len(names)], node["type"]
@@ -51,8 +56,8 @@ def test_its_links_hold_together(subgraph):
     assert len({link["id"] for link in subgraph["links"]}) == len(subgraph["links"])
 
 
-def test_it_asks_for_little(subgraph):
-    """Only what no default can know has to be given; the outer node says the same as the inside."""
+def test_few_inputs_are_required(subgraph):
+    """Only inputs without a sensible default are required; the outer node has the inputs of the subgraph."""
     (outer,) = json.loads(FILE.read_text())["nodes"]
     assert [slot["name"] for slot in outer["inputs"]] == [slot["name"] for slot in subgraph["inputs"]]
     required = [slot["name"] for slot in outer["inputs"] if "widget" not in slot and slot.get("shape") != 7]

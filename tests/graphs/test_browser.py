@@ -1,7 +1,7 @@
-"""In the browser, as an artist sees it: ComfyUI's real page, served by the real host.
+"""ComfyUI's real page in a browser, as an artist sees it.
 
-Three pages: the host's own, and the newest with its nodes on the canvas and as elements ("Nodes 2.0"). What both ways of drawing
-share is tested on the canvas alone.
+Three pages: the host's own, and the newest with its nodes on the canvas and as elements ("Nodes 2.0"). Features that both ways of
+drawing share are tested only on the canvas.
 """
 
 import importlib.metadata
@@ -25,7 +25,7 @@ from tests.helpers.workflow_files import WORKFLOWS, load
 from tests.tools import demo
 from tests.tools.locales import load as locale
 
-PSNR = 16  # of the puppet model against the truth, in dB; its mean colour has 15
+PSNR = 16  # of the puppet model's video against the truth, in dB; the mean colour has 15
 
 pytestmark = [
     pytest.mark.skipif(web.chromium() is None, reason="no browser here: apt-get install chromium"),
@@ -49,7 +49,7 @@ NEWEST_NODES_2 = pytest.param(("newest", True), id="newest-nodes2", marks=needs_
 def newest(prepared):
     """A second ComfyUI with the newest page, in the same folder."""
     flags = ("--front-end-root", str(web.NEWEST))
-    # A ComfyUI that starts or ends empties its folder of temporary files.
+    # ComfyUI empties its folder of temporary files when it starts and ends.
     with running(*flags, "--temp-directory", str(prepared.base / "newest"), base=prepared.base) as server:
         yield server
 
@@ -76,7 +76,7 @@ def test_it_is_the_page_that_its_name_says(page, request):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_workflow_opens_as_it_is_in_the_file(page, name):
-    """Nothing is missing or red, no dialog complains, and Run would send the API twin with every value.
+    """Nothing is missing or red, no dialog complains, and Run would send the API twin.
 
     A newer host's own nodes may have widgets that are newer than the file; the page gives them their defaults.
     """
@@ -100,8 +100,8 @@ def test_a_workflow_opens_as_it_is_in_the_file(page, name):
 
 
 def test_the_run_button_makes_a_video_that_the_page_shows(page):
-    """With the trained puppet model, as somebody who has just installed the pack."""
-    page.server.request("/free", {"free_memory": True})  # pages that share a server do not share its results
+    """With the trained puppet model, as an artist who has just installed the pack."""
+    page.server.request("/free", {"free_memory": True})  # a server's pages must not share results
     page.load(load("puppet"))
     page.fit()
     run = page.press_run()
@@ -124,7 +124,7 @@ def test_the_run_button_makes_a_video_that_the_page_shows(page):
 
 
 def test_what_is_wrong_is_seen(page):
-    """Each way in which a page complains, or `problems` would be empty for the wrong reason."""
+    """`problems` finds each way in which a page complains."""
     graph = load("puppet")
     for node in graph["nodes"]:
         if node["type"] == "TCANVAE":
@@ -161,7 +161,7 @@ def test_a_run_that_is_refused_is_seen(page):
 
 @needs_blueprints
 def test_the_blueprint_is_one_node_that_runs(page):
-    """All six nodes of TCAN as one, found in the search, wired and run."""
+    """The six nodes of TCAN as one: found in the search, wired and run."""
     page.load(web.EMPTY)
     page.search_and_add("TCAN Animate")
     page.playwright.evaluate(

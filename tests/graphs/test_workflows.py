@@ -1,4 +1,4 @@
-"""The workflows that we ship: both formats agree, the template browser finds them, and they run."""
+"""The shipped workflows: both formats agree, the template browser finds them, and they run."""
 
 import json
 import uuid
@@ -13,15 +13,15 @@ from tests.helpers.workflow_format import WIDGETS
 from tests.tools import demo
 
 NAMES = sorted(file.stem for file in WORKFLOWS.glob("*.json"))
-# height and width of the videos: the detector wants more pixels than the sampler, and three pictures stand side by side
+# height and width: the detector needs more pixels than the sampler, and the puppet's video shows three pictures
 SIZES = {"animate_from_video": (192, 256), "puppet": (128, 384)}
-# Newer hosts: each option has inputs of its own, sent as "<combo>.<input>". Save Video's "codec" is now "format.codec".
+# Newer hosts: each option has its own inputs, sent as "<combo>.<input>". Save Video's "codec" is now "format.codec".
 DYNAMIC_COMBO = "COMFY_DYNAMICCOMBO_V3"
 NOTES = ("Note", "MarkdownNote")
 
 
 def as_api(graph: dict, object_info: dict) -> dict:
-    """What the browser would send for a graph in UI format."""
+    """The API format that the browser sends for a graph in UI format."""
     links = {link[0]: [str(link[1]), link[2]] for link in graph["links"]}
     prompt = {}
     for node in graph["nodes"]:
@@ -36,12 +36,12 @@ def as_api(graph: dict, object_info: dict) -> dict:
 
 
 def read_inputs(info: dict, values: list, linked: dict, prefix: str = "") -> dict:
-    """The inputs of a node, or of one option of a dynamic combo; takes the values of its widgets off the list."""
+    """The inputs of a node or of an option of a dynamic combo; takes its widgets' values off the list."""
     inputs = {}
     for name, (kind, *more) in {**info.get("required", {}), **info.get("optional", {})}.items():
         name, options = prefix + name, more[0] if more else {}
         if not values and name not in linked:
-            continue  # a widget that is newer than the file, for which the page takes the default
+            continue  # a widget newer than the file: the page uses its default
         if isinstance(kind, list) or kind in (*WIDGETS, DYNAMIC_COMBO):
             inputs[name] = values.pop(0)
             if {"control_after_generate", "image_upload", "video_upload"} & set(options):
@@ -63,7 +63,7 @@ def test_what_is_shipped():
 def test_both_formats_agree(server, name):
     twin = {node: {"class_type": entry["class_type"], "inputs": entry["inputs"]} for node, entry in load(name, api=True).items()}
     sent = as_api(load(name), server.object_info())
-    for entry in sent.values():  # the twins call an option's input as hosts do that have no dynamic combos; newer ones take both
+    for entry in sent.values():  # the twins name an option's input as older hosts do; newer ones take both names
         entry["inputs"] = {key.rpartition(".")[2]: value for key, value in entry["inputs"].items()}
     assert sent == twin
 
@@ -71,7 +71,7 @@ def test_both_formats_agree(server, name):
 @pytest.mark.parametrize("name", NAMES)
 def test_links_hold_together(name):
     graph = load(name)
-    assert str(uuid.UUID(graph["id"])) == graph["id"]  # the browser complains about any other id
+    assert str(uuid.UUID(graph["id"])) == graph["id"]  # the browser rejects other ids
     nodes = {node["id"]: node for node in graph["nodes"]}
     for link, source, output, target, place, kind in graph["links"]:
         given, taken = nodes[source]["outputs"][output], nodes[target]["inputs"][place]
@@ -94,8 +94,8 @@ def test_the_template_browser_finds_them(server):
         assert server.request(f"/api/workflow_templates/ComfyUI-TCAN/{name}.jpg")[:2] == b"\xff\xd8"
 
 
-def test_the_poses_of_the_tests_are_skeletons(tmp_path):
-    """What Load Image will read: the same pictures again, in OpenPose's colours on black."""
+def test_saved_poses_are_lossless(tmp_path):
+    """Load Image reads the same pictures, in OpenPose's colours on black."""
     frames = walk(6, 128, 96)
     save_frames(frames, tmp_path / "poses.webp")
     with Image.open(tmp_path / "poses.webp") as file:
@@ -104,7 +104,7 @@ def test_the_poses_of_the_tests_are_skeletons(tmp_path):
     assert frames.max() == 255 and 0.02 < (frames != 0).any(-1).mean() < 0.5
 
 
-def test_the_puppet_comes_along(tmp_path):
+def test_the_puppets_inputs_are_shipped(tmp_path):
     demo.draw_inputs(tmp_path)
     for drawn in tmp_path.iterdir():
         with Image.open(drawn) as ours, Image.open(WORKFLOWS / "inputs" / drawn.name) as shipped:
@@ -138,7 +138,7 @@ def test_it_runs_over_http(prepared, name):
     assert [(data["value"], data["max"]) for data in steps][-1] == (2, 2)
 
 
-def test_the_console_says_what_was_found(prepared):
+def test_the_log_lists_the_files_found(prepared):
     prompt = shortened("animate_with_your_checkpoint", seed=5)
     prepared.wait(prepared.queue(prompt))
     logs = prepared.logs()
@@ -146,7 +146,7 @@ def test_the_console_says_what_was_found(prepared):
     assert "left out the middle block's temporal layers of mm_sd_v15_v2.ckpt" in logs
 
 
-def test_lora_and_prompt_count(prepared):
+def test_lora_and_prompt_change_the_video(prepared):
     """The stock LoRA loader and the prompt change the video made with your own checkpoint."""
     videos = []
     for widgets in ({}, {"strength_model": 0.0}, {"text": "a robot"}):

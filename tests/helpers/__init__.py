@@ -1,1 +1,1 @@
-"""What the tests stand on: ComfyUI in this process and as a server, its page in a browser, models, files and pictures."""
+"""Helpers of tests: ComfyUI in this process, as a server and in a browser; models and files."""

@@ -1,4 +1,4 @@
-"""Counted bytes: what a call's tensors occupy together at their peak. It repeats to the byte, whatever else the machine does."""
+"""Count the bytes that a call's tensors hold at their peak; it repeats to the byte."""
 
 import weakref
 from collections.abc import Sequence
@@ -9,13 +9,21 @@ from torch.utils._pytree import tree_leaves
 
 
 class Allocations(TorchDispatchMode):
-    """Counts, while it is entered, the bytes of every storage that operators make, until it is freed.
+    """Count the bytes of every storage that operators make, until it is freed.
 
-    Storages that were there before do not count, nor does what a kernel allocates for itself inside of one operator.
+        with Allocations() as counted:
+            call()
+        counted.peak
+
+    Storages made before do not count, nor does a kernel's workspace inside of one operator.
     """
 
     def __init__(self, apart: Sequence[int] = ()):
-        """Args: apart: tensors that have this shape are counted in ``peak_apart`` instead (the whole video's latents)."""
+        """Count tensors of one shape in ``peak_apart`` instead.
+
+        Args:
+            apart: the shape, for example of the whole video's latents.
+        """
         super().__init__()
         self.apart = tuple(apart)
         self.live = {False: 0, True: 0}
@@ -24,11 +32,12 @@ class Allocations(TorchDispatchMode):
 
     @property
     def peak(self) -> int:
-        """Most bytes that were alive at once."""
+        """Most bytes alive at once."""
         return self.peaks[False]
 
     @property
     def peak_apart(self) -> int:
+        """The same of the tensors of shape ``apart``."""
         return self.peaks[True]
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):

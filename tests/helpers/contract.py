@@ -1,8 +1,8 @@
-"""The public contract: ids, sockets and defaults that workflow JSON in the world names. Add to it, never rename.
+"""The public contract: ids, sockets and defaults that users' workflows name.
 
-For each node: its shown name; inputs as (type, default; None where there is none, or it depends on the user's files), optional ones
-with a trailing ``?``; outputs as (name, type). Combos are named by their fixed options, or COMBO. A node may have more optional
-inputs with defaults.
+Add to it, never rename. For each node: its shown name; inputs as (type, default), optional ones with a trailing ``?``; outputs as
+(name, type). The default is None if an input has none or if it depends on the user's files. A combo is the list of its fixed
+options, or COMBO. A node may have more optional inputs with defaults.
 """
 
 NODES = {

@@ -1,8 +1,8 @@
 """The host's dynamic VRAM, which nearly all users have, on a machine without a GPU.
 
-On a CPU the host makes a plain ModelPatcher instead of its dynamic one. Inside `dynamic_vram` models that are loaded get the dynamic one:
-weights stay where they are and are cast layer by layer, buffers and small weights are saved and restored by their attribute path, as
-on a card. Only the pinned memory of comfy-aimdo, which needs a driver, is left out.
+On a CPU the host makes a plain ModelPatcher. Inside ``with dynamic_vram():`` models that are loaded get the dynamic one: weights
+are cast layer by layer, and buffers and small weights are saved and restored by their attribute path, as on a card. Only the
+pinned memory of comfy-aimdo, which needs a driver, is replaced.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ import pytest
 
 
 class _NoBuffer:
-    """Stands for comfy-aimdo's pinned memory."""
+    """A stand-in for comfy-aimdo's pinned memory."""
 
     def __init__(self, *_args, **_kwargs):
         self.size = 0
@@ -23,7 +23,10 @@ class _NoBuffer:
 
 @contextlib.contextmanager
 def dynamic_vram() -> Iterator[list]:
-    """Gives the models for which the host gave dynamic VRAM up meanwhile; skips the test where the host has none."""
+    """Load models dynamically; yield those for which the host gave that up.
+
+    Skips the test if the host has no dynamic VRAM.
+    """
     import comfy.model_patcher
 
     dynamic = getattr(comfy.model_patcher, "ModelPatcherDynamic", None)

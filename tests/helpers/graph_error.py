@@ -1,4 +1,4 @@
-"""What went wrong in a graph, from what the host reports about it."""
+"""Errors of a graph, from the host's report."""
 
 
 class GraphError(Exception):
@@ -17,7 +17,7 @@ class GraphInterrupted(GraphError):
 
 
 def refused(error: dict, node_errors: dict) -> GraphError:
-    """For a graph that did not pass the host's validation."""
+    """The error of a graph that the host's validation refused."""
     for node_id, found in node_errors.items():
         message = "; ".join(f"{reason['message']}: {reason['details']}" for reason in found["errors"])
         return GraphError(message, node_id, found["class_type"], node_errors)
@@ -25,7 +25,7 @@ def refused(error: dict, node_errors: dict) -> GraphError:
 
 
 def failed(messages: list[tuple]) -> GraphError | None:
-    """For a graph whose messages tell of an error or a cancel; None if they do not."""
+    """The error or cancel that a graph's messages report, or None."""
     for event, data in messages:
         if event == "execution_error":
             return GraphError(data["exception_message"].strip(), data["node_id"], data["node_type"], data)

@@ -13,7 +13,7 @@ WIDGETS: dict[str, dict[str, Any]] = {
 
 
 def node(class_type: str, **inputs: Any) -> dict:
-    """A node for an API graph: its inputs, over the usual values of its widgets.
+    """A node of an API graph; widgets that are not given have their usual values.
 
     Args:
         inputs: values of widgets, or links ``[node id, output]``.

@@ -1,10 +1,10 @@
-"""A real ComfyUI in this process, without its web page: graphs through its validation and executor, nodes as functions.
+"""A real ComfyUI in this process: run graphs, call nodes as functions.
 
     host = boot()
     result = host.run_graph({"1": {"class_type": "EmptyLatentImage", "inputs": {...}}, "2": capture("1")})
     latent = result.value("1")
 
-ComfyUI's modules can be imported once `boot()` has set its command line, and only then.
+Import ComfyUI's modules only after `boot()`, which sets its command line.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ from tests.helpers.scratch import FLAGS, ROOT, base_directory
 
 @dataclass
 class Result:
-    """What a graph left behind."""
+    """The results of a graph."""
 
     prompt_id: str
     ui: dict[str, dict]
@@ -38,7 +38,7 @@ class Result:
     messages: list[tuple[Any, Any]]
 
     def value(self, node_id: str, output: int = 0) -> Any:
-        """One output of a node; a list output gives its first entry, `outputs` has all of them."""
+        """One output of a node; of a list output, the first entry (`outputs` has all)."""
         return self.outputs[node_id][output][0]
 
     @property
@@ -48,7 +48,7 @@ class Result:
 
     @property
     def progress(self) -> list[tuple[str, int, int]]:
-        """(node id, step, steps) as the browser is told them."""
+        """(node id, step, steps) as the browser gets them."""
         return [(data["node"], data["value"], data["max"]) for event, data in self.messages if event == "progress"]
 
 
@@ -61,7 +61,7 @@ class Host:
         self.server = server
 
     def load_pack(self) -> None:
-        """Loads this repository as the host loads a custom node pack."""
+        """Load this repository as the host loads a custom node pack."""
         import nodes
 
         with _log() as lines:
@@ -72,7 +72,7 @@ class Host:
     def pack_module(self, name: str) -> ModuleType:
         """A module of the pack as the nodes see it, for example `tcan_modules.maths.temporal`.
 
-        The host names the pack by its path, so a plain `import tcan_modules` is another copy with classes of its own.
+        The host names the pack by its path, so a plain ``import tcan_modules`` is another copy, with other classes.
         """
         return importlib.import_module(f"{str(ROOT).replace('.', '_x_')}.{name}")
 
@@ -82,7 +82,7 @@ class Host:
 
         options: dict[str, Any] = {}
         if "cache_args" in inspect.signature(execution.PromptExecutor).parameters:
-            options["cache_args"] = defaultdict(float)  # sizes of caches that are not in use
+            options["cache_args"] = defaultdict(float)  # sizes of unused caches
         return execution.PromptExecutor(self.server, **options)
 
     def run_graph(
@@ -93,14 +93,18 @@ class Host:
         executor: Any = None,
         on_progress: Callable[[int, int], None] | None = None,
     ) -> Result:
-        """Runs a graph in API format as a queued one is run, or raises GraphError.
+        """Run a graph in API format as the host runs a queued one.
 
-        With an `executor` of an earlier run its cache counts, as in a server. `on_progress(step, steps)` is called at
-        each step of a progress bar; it may call `interrupt`.
+        Args:
+            executor: of an earlier run, whose cache it keeps, as in a server.
+            on_progress: called with ``(step, steps)`` at each step of a progress bar; it may call `interrupt`.
+
+        Raises:
+            GraphError: the graph was refused, failed or was cancelled.
         """
         import execution
 
-        prompt = json.loads(json.dumps(graph))  # the host writes into what it is given
+        prompt = json.loads(json.dumps(graph))  # the host writes into it
         prompt_id = str(uuid.uuid4())
         valid, error, targets, node_errors = asyncio.run(execution.validate_prompt(prompt_id, prompt, None))
         if not valid or node_errors:
@@ -124,13 +128,13 @@ class Host:
         )
 
     def interrupt(self) -> None:
-        """Cancels what runs, as the browser's button does."""
+        """Cancel the run, as the browser's button does."""
         import nodes
 
         nodes.interrupt_processing()
 
     def node(self, class_id: str) -> Callable[..., tuple]:
-        """A node as a function: inputs by name, untouched widgets as in the browser, outputs as a tuple."""
+        """A node as a function: inputs by name, other widgets at their defaults, outputs as a tuple."""
         import nodes
         import torch
 
@@ -149,7 +153,7 @@ class Host:
         return call
 
     def _messages(self) -> list[tuple[Any, Any]]:
-        """What the host has sent to browsers since the last call."""
+        """The host's messages to browsers since the last call."""
         self._loop.run_until_complete(asyncio.sleep(0))
         queue = self.server.messages
         return [queue.get_nowait()[:2] for _ in range(queue.qsize())]
@@ -167,7 +171,7 @@ def boot(pack: bool = True, cpu: bool = True, flags: tuple[str, ...] = ()) -> Ho
     base = contextlib.ExitStack()
     atexit.register(base.close)
     folder = base.enter_context(base_directory())
-    page = folder / "no-page"  # nobody opens it, so an empty folder will do and its package need not be installed
+    page = folder / "no-page"  # an empty folder instead of ComfyUI's web page, whose package need not be installed
     page.mkdir()
     argv, streams = sys.argv, (sys.stdout, sys.stderr)
     handlers = list(logging.getLogger().handlers)
@@ -179,12 +183,12 @@ def boot(pack: bool = True, cpu: bool = True, flags: tuple[str, ...] = ()) -> Ho
         loop, server, _ = main.start_comfyui()
     finally:
         sys.argv = argv
-        # ComfyUI keeps a copy of all that is printed for its web page; pytest has captures of its own.
+        # ComfyUI copies all output for its web page, but pytest captures it too.
         sys.stdout, sys.stderr = streams
         logging.getLogger().handlers[:] = handlers
     host_nodes.register()
     host = Host(folder, loop, server)
-    host.server.last_prompt_id = ""  # as long as no graph has run, nodes that are called directly report to none
+    host.server.last_prompt_id = ""  # before the first graph, nodes that are called directly report to no prompt
     if pack:
         host.load_pack()
     return host
@@ -192,7 +196,7 @@ def boot(pack: bool = True, cpu: bool = True, flags: tuple[str, ...] = ()) -> Ho
 
 @contextlib.contextmanager
 def _log() -> Iterator[list[str]]:
-    """The lines logged meanwhile."""
+    """Collect the lines that are logged inside."""
     lines: list[str] = []
     handler = logging.Handler()
     handler.emit = lambda record: lines.append(record.getMessage())
@@ -205,7 +209,7 @@ def _log() -> Iterator[list[str]]:
 
 @contextlib.contextmanager
 def _watch_progress(on_progress: Callable[[int, int], None] | None) -> Iterator[None]:
-    """Calls `on_progress` after the host's own hook."""
+    """Call ``on_progress`` after the host's own hook."""
     import comfy.utils
 
     hook = comfy.utils.PROGRESS_BAR_HOOK
@@ -223,7 +227,7 @@ def _watch_progress(on_progress: Callable[[int, int], None] | None) -> Iterator[
 
 
 async def _cached_outputs(executor: Any, node_id: str) -> list[list] | None:
-    """A node's outputs from the cache, which is what keeps them; its form changed between versions of the host."""
+    """A node's outputs from the executor's cache, whose form differs between versions of the host."""
     entry = executor.caches.outputs.get(node_id)
     if inspect.isawaitable(entry):
         entry = await entry
@@ -231,7 +235,7 @@ async def _cached_outputs(executor: Any, node_id: str) -> list[list] | None:
 
 
 def _widget_defaults(cls: type) -> dict[str, Any]:
-    """What the browser would send for widgets that nobody touches."""
+    """The values that the browser sends for untouched widgets."""
     defaults = {}
     types = cls.INPUT_TYPES()
     for kind in ("required", "optional"):

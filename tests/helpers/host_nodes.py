@@ -1,4 +1,4 @@
-"""Nodes for tests alone: one hands a Python object into a graph, one calls a function, one takes any value and so makes a graph end."""
+"""Nodes for tests: one gives a Python object, one calls a function, one captures a value."""
 
 import itertools
 import weakref
@@ -6,7 +6,7 @@ from typing import Any
 
 
 class AnyType(str):
-    """A socket type that the host accepts for every other."""
+    """A socket type that the host accepts for every other type."""
 
     def __ne__(self, other: object) -> bool:
         return False
@@ -19,7 +19,7 @@ _fed: "weakref.WeakValueDictionary[str, Fed]" = weakref.WeakValueDictionary()
 
 
 class Fed(dict):
-    """A node for an API graph that gives `value`; the value lives as long as this does."""
+    """A node of an API graph that gives ``value``, as long as this object lives."""
 
     def __init__(self, value: Any):
         key = f"value {next(_numbers)}"
@@ -29,9 +29,9 @@ class Fed(dict):
 
 
 class TestFeed:
-    """Gives the value of a `Fed`. To the host's cache, one `Fed` is one value."""
+    """Give the value of a `Fed`. To the host's cache, one `Fed` is one value."""
 
-    __test__ = False  # not a test class, whatever pytest reads in its name
+    __test__ = False  # not a test class, despite its name
     CATEGORY = "TCAN/tests"
     RETURN_TYPES = (ANY,)
     FUNCTION = "give"
@@ -45,7 +45,7 @@ class TestFeed:
 
 
 class TestCapture:
-    """Ends a graph; its output is what it got."""
+    """End a graph; its output is its input."""
 
     __test__ = False
     CATEGORY = "TCAN/tests"
@@ -62,7 +62,7 @@ class TestCapture:
 
 
 class TestCall:
-    """Gives what a fed function makes of a value."""
+    """Call a function that was fed with a value."""
 
     __test__ = False
     CATEGORY = "TCAN/tests"
@@ -78,17 +78,17 @@ class TestCall:
 
 
 def capture(node_id: str, output: int = 0) -> dict:
-    """A node for an API graph that takes an output of another."""
+    """A node of an API graph that captures an output of another."""
     return {"class_type": "TestCapture", "inputs": {"value": [node_id, output]}}
 
 
 def call(function_id: str, node_id: str) -> dict:
-    """A node for an API graph that gives what the function fed by one node makes of another's output."""
+    """A node of an API graph that calls one node's function with another's output."""
     return {"class_type": "TestCall", "inputs": {"function": [function_id, 0], "value": [node_id, 0]}}
 
 
 def register() -> None:
-    """Makes them known to the host of this process."""
+    """Register them with the host of this process."""
     import nodes
 
     nodes.NODE_CLASS_MAPPINGS.update(TestFeed=TestFeed, TestCapture=TestCapture, TestCall=TestCall)

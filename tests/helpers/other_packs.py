@@ -1,6 +1,6 @@
-"""Other custom node packs, for the tests that put their nodes beside ours.
+"""Other custom node packs, for tests of their nodes beside ours.
 
-A test that needs one carries its mark and is skipped where no copy of it is named:
+A test that needs one has its mark and is skipped if no environment variable names a copy:
 
     @other_packs.gguf.needed
     def test_quantized(host):

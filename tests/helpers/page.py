@@ -1,11 +1,11 @@
 """ComfyUI's own web page in a real browser (Debian's chromium, driven by Playwright).
 
-with opened(server) as page:
-    page.load(workflow)
-    page.press_run()
+    with opened(server) as page:
+        page.load(workflow)
+        page.press_run()
 
-Old pages and new ones (seen: 1.33 to 1.58) differ in where things are, and new ones draw nodes on a canvas or, as
-"Nodes 2.0", as elements of the page. What differs is known here and nowhere else.
+Pages (tested: 1.33 to 1.58) differ in where things are, and new ones draw nodes on a canvas or, as "Nodes 2.0", as elements of the
+page. Only this module knows the differences.
 """
 
 import contextlib
@@ -33,7 +33,7 @@ FLAGS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",  # nothing but our own server
+    "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",  # only our server
 )
 SETTINGS = {
     "Comfy.TutorialCompleted": True,
@@ -44,7 +44,7 @@ SETTINGS = {
 
 EMPTY = {"nodes": [], "links": [], "groups": [], "config": {}, "extra": {}, "version": 0.4, "last_node_id": 0, "last_link_id": 0}
 
-# What the page shows when something is wrong with a graph, as a sentence for each.
+# A sentence for each problem of a graph that the page shows.
 _PROBLEMS = """() => {
     const seen = element => element.getClientRects().length > 0;
     const toast = kind => `.p-toast-message-${kind}, [data-testid=toast][data-toast-kind^=${kind}]`;
@@ -69,7 +69,7 @@ _ADD_ALONE = """nodeId => {
     app.canvas.setDirty(true, true);
 }"""
 
-# Another page of help than before, and its pictures loaded or failed.
+# A new help page is open, and its pictures are loaded or failed.
 _HELP_IS_OPEN = """before => {
     const help = document.querySelector(".node-help-content");
     return help?.querySelector("h1") && !help.querySelector(".p-progressspinner") && help.innerText !== before
@@ -102,7 +102,7 @@ def chromium() -> str | None:
 
 
 class Page:
-    """The open page; `playwright` is Playwright's own, for what this does not offer."""
+    """The open page; `playwright` is Playwright's page."""
 
     def __init__(self, playwright, server: Server, settings: dict[str, Any]):
         self.playwright = playwright
@@ -112,7 +112,7 @@ class Page:
         playwright.on("pageerror", lambda error: self.crashes.append(str(error)))
 
     def open(self, **settings: Any) -> None:
-        """(Re)load the page, with these settings of the user for once."""
+        """(Re)load the page, once with these user settings."""
         self.server.request("/api/settings", self.settings | settings)
         self.playwright.goto(self.server.url)
         self.playwright.wait_for_function("window.app?.graph && window.app.vueAppReady", timeout=120_000)
@@ -120,7 +120,7 @@ class Page:
 
     @property
     def version(self) -> tuple[int, ...]:
-        """Of ComfyUI's frontend."""
+        """The version of ComfyUI's frontend."""
         return tuple(int(number) for number in self.playwright.evaluate("() => __COMFYUI_FRONTEND_VERSION__").split(".")[:3])
 
     @property
@@ -129,12 +129,12 @@ class Page:
         return self.playwright.locator(".lg-node").count()
 
     def load(self, workflow: dict) -> None:
-        """As if a workflow file were dropped onto the page."""
+        """Load a workflow as if its file were dropped onto the page."""
         self.playwright.evaluate("graph => app.loadGraphData(graph)", workflow)
         self.settle()
 
     def settle(self, milliseconds: int = 500) -> None:
-        """Wait until the page has drawn what changed."""
+        """Wait until the page has drawn its changes."""
         self.playwright.wait_for_timeout(milliseconds)
         self.playwright.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
@@ -148,11 +148,11 @@ class Page:
         return self.playwright.evaluate(_PROBLEMS) + [f"script error: {crash}" for crash in self.crashes]
 
     def prompt(self) -> dict:
-        """What the Run button would send, in API format."""
+        """The graph that the Run button would send, in API format."""
         return self.playwright.evaluate("async () => (await app.graphToPrompt()).output")
 
     def graph(self) -> dict:
-        """What saving the workflow would write."""
+        """The workflow that saving would write."""
         return self.playwright.evaluate("() => app.graph.serialize()")
 
     def set_widgets(self, node_type: str, **values: Any) -> None:
@@ -172,7 +172,8 @@ class Page:
         self.playwright.keyboard.type(name, delay=20)
         self.playwright.click(f"[role=option]:has-text('{name}')")
         self.playwright.wait_for_function("name => app.graph.nodes.some(node => node.getTitle() === name)", arg=name)
-        if self.playwright.evaluate("() => app.canvas.state?.ghostNodeId != null"):  # newer pages: it hangs at the mouse
+        # newer pages: the node follows the mouse until a click
+        if self.playwright.evaluate("() => app.canvas.state?.ghostNodeId != null"):
             self.playwright.mouse.move(690, 390)
             self.playwright.mouse.click(700, 400)
         self.settle()
@@ -185,7 +186,7 @@ class Page:
         return self.playwright.evaluate(f"title => {{ {_FIND} return {sizes} }}", title)
 
     def colors(self, title: str) -> int:
-        """How many colours are on the screen where a node is."""
+        """The number of colours on the screen where a node is."""
         clip = self.playwright.evaluate(
             f"""title => {{ {_FIND}
                 const view = app.canvas.ds, [x, y] = view.convertOffsetToCanvas(node.pos);
@@ -199,7 +200,7 @@ class Page:
             return len(picture.convert("RGB").getcolors(1 << 24))
 
     def help(self, node_id: str) -> tuple[str, list[int]]:
-        """Open a node's help page: its headline, and the width of each picture as loaded."""
+        """Open a node's help page; return its headline and the width of each loaded picture."""
         from playwright.sync_api import TimeoutError
 
         self.playwright.evaluate(_ADD_ALONE, node_id)
@@ -207,7 +208,7 @@ class Page:
         before = self.playwright.evaluate("() => document.querySelector('.node-help-content')?.innerText")
         info = self.playwright.locator("[data-testid=info-button]")
         for _ in range(5):
-            self.playwright.mouse.click(560, 386)  # its title; the first click may only close what is open elsewhere
+            self.playwright.mouse.click(560, 386)  # the node's title; the first click may only close another panel
             with contextlib.suppress(TimeoutError):
                 info.wait_for(timeout=3000)
                 break
@@ -219,7 +220,7 @@ class Page:
         )
 
     def press_run(self, seconds: float = 240) -> dict:
-        """Press the Run button and wait for the end; the host's entry of the run."""
+        """Press the Run button and wait for the end; return the host's entry of the run."""
         with self.playwright.expect_response(lambda response: response.url.endswith("/api/prompt")) as sent:
             self.playwright.click("[data-testid=queue-button]:is(button), [data-testid=queue-button] button >> nth=0")
         answer = sent.value.json()
@@ -235,7 +236,7 @@ class Page:
 
 @contextlib.contextmanager
 def opened(server: Server, width: int = 1600, height: int = 900, **settings: Any) -> Iterator[Page]:
-    """The page of a running server, in a browser with an empty profile, with these settings of the user."""
+    """The page of a running server with these user settings, in a browser with an empty profile."""
     from playwright.sync_api import sync_playwright
 
     with tempfile.TemporaryDirectory(prefix="tcan-browser-") as profile, sync_playwright() as driver:

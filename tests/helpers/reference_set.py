@@ -1,4 +1,7 @@
-"""The authors' tensors and tiny checkpoints (`tests/reference/README.md`) as inputs of the public nodes."""
+"""The authors' tensors and tiny checkpoints as inputs of the public nodes.
+
+`tests/reference/README.md` describes them.
+"""
 
 import functools
 import shutil
@@ -19,6 +22,7 @@ LOOPS = {"full": (1.0, True), "no_ptm": (1.0, False), "frozen_controlnet": (0.0,
 
 @functools.cache
 def tensors() -> dict[str, torch.Tensor]:
+    """The authors' tensors, by the names in `tests/reference/README.md`."""
     return load_file(FOLDER / "reference.safetensors")
 
 
@@ -29,7 +33,11 @@ def error(ours: torch.Tensor, theirs: torch.Tensor) -> float:
 
 
 def batch(tensor: torch.Tensor) -> torch.Tensor:
-    """The authors' ``[rows, channels, frames, height, width]`` -> the host's ``[rows * frames, channels, height, width]``."""
+    """The authors' ``[conds, channels, frames, height, width]`` in the host's layout.
+
+    Returns:
+        ``[conds * frames, channels, height, width]``.
+    """
     return tensor.transpose(1, 2).flatten(0, 1)
 
 
@@ -43,7 +51,7 @@ def install(host: Host, name: str = CHECKPOINT, parts: tuple[str, ...] = TRIO) -
 
 
 class LatentVAE:
-    """A VAE that encodes any picture to the latent that the authors' code was given."""
+    """A VAE that encodes any picture to the authors' reference latent."""
 
     def __init__(self, latent: torch.Tensor | None = None):
         self.latent = tensors()["reference_latent"] if latent is None else latent
@@ -53,30 +61,33 @@ class LatentVAE:
 
 
 class Models:
-    """A checkpoint in a running host with a picture and its poses; every method calls a public node."""
+    """A checkpoint, a picture and poses in a running host; every method calls a public node."""
 
     host: Host
     tcan: object
     appearance: object
     poses: torch.Tensor  # [frames, height, width, 3] in 0..1
 
-    def text(self, row: int) -> torch.Tensor:
-        """What stands for a prompt, ``[1, tokens, width]``; row 0 is the negative one."""
+    def text(self, cond: int) -> torch.Tensor:
+        """The embedding of a prompt ``[1, tokens, width]``; 0 is the negative one, 1 the positive."""
         raise NotImplementedError
 
     def ptm(self, **inputs) -> object:
+        """PTM Builder, by default of the poses."""
         return self.host.node("TCANPTMBuilder")(**{"pose_images": self.poses, **inputs})[0]
 
     def apply(self, **inputs):
+        """The model of APPA Apply."""
         return self.host.node("TCANApply")(**{"tcan": self.tcan, "appearance": self.appearance, **inputs})[0]
 
     def control_net(self, temporal_strength: float = 1.0, **inputs):
+        """The ControlNet of Temporal ControlNet."""
         node = self.host.node("TCANTemporalControlNet")
         return node(tcan=self.tcan, temporal_strength=temporal_strength, **inputs)[0]
 
     def conditioning(self, control_net=None, poses: torch.Tensor | None = None, **inputs) -> tuple[list, list]:
-        """Positive and negative conditioning, with the stock Apply ControlNet where a ControlNet is given."""
-        negative, positive = ([[self.text(row), {}]] for row in range(2))
+        """Positive and negative conditioning, through the stock Apply ControlNet if one is given."""
+        negative, positive = ([[self.text(cond), {}]] for cond in range(2))
         if control_net is None:
             return positive, negative
         poses = self.poses if poses is None else poses
@@ -84,7 +95,7 @@ class Models:
         return node(positive=positive, negative=negative, control_net=control_net, image=poses, **inputs)
 
     def sample(self, model, prompts: tuple[list, list], frames: int, size: int = 16, **widgets) -> torch.Tensor:
-        """What the stock KSampler makes of noise, latents ``[frames, 4, size, size]``; unless told otherwise in two steps."""
+        """Latents ``[frames, 4, size, size]`` that the stock KSampler samples, by default in two steps."""
         positive, negative = prompts
         defaults = {"seed": 7, "steps": 2, "cfg": 2.0, "sampler_name": "euler", "scheduler": "normal"}
         (latent,) = self.host.node("KSampler")(
@@ -109,15 +120,16 @@ class Reference(Models):
     def poses(self) -> torch.Tensor:
         return tensors()["pose_images"].float() / 255
 
-    def text(self, row: int) -> torch.Tensor:
-        return tensors()["text_embeddings"][row : row + 1]
+    def text(self, cond: int) -> torch.Tensor:
+        return tensors()["text_embeddings"][cond : cond + 1]
 
     def encode(self, vae: LatentVAE | None = None) -> object:
+        """Appearance Encode of the authors' reference latent, or of another VAE's."""
         picture = torch.zeros(1, 128, 128, 3)
         return self.host.node("TCANAppearanceEncode")(tcan=self.tcan, vae=vae or LatentVAE(), image=picture)[0]
 
     def loop_latents(self, model, case: str) -> dict:
-        """Start noise of an authors' loop, as latents that the host takes for noisy ones."""
+        """The start noise of one of the authors' loops, scaled as the host's noisy latents."""
         noise = batch(tensors()[f"loop.{case}.noise"])
         sigma = model.get_model_object("model_sampling").sigmas[tensors()["loop.timesteps"][0]].cpu()
         return {"samples": noise * torch.sqrt(1 + sigma**2) / 0.18215}

@@ -1,4 +1,4 @@
-"""A short video in the real executor, with other nodes before and after ours."""
+"""Graphs of a short video in the real executor, with other nodes before and after ours."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,11 +11,11 @@ from tests.helpers.reference_set import Models
 
 FRAMES, SIZE, STEPS = 2, 16, 1
 SAMPLER = {"seed": 5, "steps": STEPS, "cfg": 3.0, "sampler_name": "euler", "scheduler": "normal", "denoise": 1.0}
-Link = tuple[str, dict]  # a stock node that takes and gives a model: its id, and its widgets
+Link = tuple[str, dict]  # a stock node between models: its id and its widgets
 
 
 class Scene:
-    """A checkpoint's models, their poses and prompts, as the start of graphs."""
+    """A checkpoint's models, poses and prompts, from which it makes graphs and videos."""
 
     def __init__(self, models: Models):
         self.host = models.host
@@ -24,9 +24,9 @@ class Scene:
         self.ptm = models.ptm(pose_images=self.poses)
         self.latents = {"samples": torch.zeros(FRAMES, 4, SIZE, SIZE)}
 
-    def text(self, row: int = 1) -> list:
-        """A prompt; row 0 is the negative one."""
-        return [[self.models.text(row), {}]]
+    def text(self, cond: int = 1) -> list:
+        """A prompt; 0 is the negative one, 1 the positive."""
+        return [[self.models.text(cond), {}]]
 
     def graph(
         self,
@@ -40,11 +40,11 @@ class Scene:
         sampler_node: str = "KSampler",
         **apply: Any,
     ) -> dict:
-        """A graph in API format; `capture` of its sampler is "end".
+        """A graph in API format; node "end" captures the sampler's latents.
 
         Args:
-            before, after: what the model goes through before and after APPA Apply: stock nodes, or functions of a model.
-            controls: ControlNets in the order of their Apply nodes, with settings of theirs; by default ours alone.
+            before, after: stock nodes, or functions of a model, before and after APPA Apply.
+            controls: ControlNets in the order of their Apply nodes, with widgets of those nodes; by default only ours.
             sampler: widgets of `sampler_node` that differ from `SAMPLER`.
         """
         graph = {
@@ -73,7 +73,7 @@ class Scene:
         return graph
 
     def video(self, **inputs: Any) -> torch.Tensor:
-        """What a graph samples: finite latents ``[frames, 4, height, width]``."""
+        """The latents ``[frames, 4, height, width]`` of a graph; they must be finite."""
         samples = self.host.run_graph(self.graph(**inputs)).value("end")["samples"]
         assert torch.isfinite(samples).all()
         return samples

@@ -1,4 +1,4 @@
-"""A base folder for one ComfyUI, with this pack in it or not."""
+"""A scratch base folder for one ComfyUI."""
 
 import contextlib
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 PACK = "ComfyUI-TCAN"
 
-# What every ComfyUI of the tests is started with. Its own attention for CPUs is half as fast as PyTorch's.
+# Every ComfyUI of the tests starts with these. Its own attention for CPUs is half as fast as PyTorch's.
 FLAGS = (
     "--cpu",
     "--use-pytorch-cross-attention",
@@ -23,7 +23,7 @@ FLAGS = (
 
 @contextlib.contextmanager
 def base_directory() -> Iterator[Path]:
-    """An empty ComfyUI base folder, gone afterwards."""
+    """Make an empty ComfyUI base folder; remove it afterwards."""
     with tempfile.TemporaryDirectory(prefix="tcan-", ignore_cleanup_errors=True) as name:
         base = Path(name).resolve()
         for folder in ("models/tcan", "input", "output", "user", "custom_nodes"):
@@ -32,13 +32,13 @@ def base_directory() -> Iterator[Path]:
 
 
 def link_pack(custom_nodes: Path) -> Path:
-    """Puts this repository into a custom_nodes folder: as a link, or as a copy where links are not allowed."""
+    """Link this repository into a custom_nodes folder, or copy it where links are not allowed."""
     target = custom_nodes / PACK
     try:
         if os.name == "nt":
             import _winapi
 
-            _winapi.CreateJunction(str(ROOT), str(target))  # unlike a symbolic link, it needs no special rights
+            _winapi.CreateJunction(str(ROOT), str(target))  # unlike a symbolic link, a junction needs no special rights
         else:
             target.symlink_to(ROOT, target_is_directory=True)
     except OSError:

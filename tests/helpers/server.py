@@ -1,4 +1,4 @@
-"""A real ComfyUI as a process of its own, with this pack linked into it, spoken to over HTTP and websocket.
+"""A real ComfyUI with this pack in a separate process, over HTTP and websocket.
 
     with running() as server:
         run = server.wait(server.queue(prompt))
@@ -34,7 +34,7 @@ START_SECONDS = 180
 
 @dataclass
 class Run:
-    """A graph that has ended well."""
+    """A graph that has succeeded."""
 
     prompt_id: str
     history: dict
@@ -42,7 +42,7 @@ class Run:
 
     @property
     def outputs(self) -> dict[str, dict]:
-        """What each output node shows in the browser."""
+        """The output of each output node, as the browser shows it."""
         return self.history["outputs"]
 
 
@@ -60,11 +60,11 @@ class Server:
         self._news = threading.Condition()
 
     def logs(self) -> str:
-        """All that the process has printed."""
+        """The output of the process."""
         return self._log.read_text(errors="replace")
 
     def request(self, path: str, body: dict | None = None) -> bytes:
-        """GET, or POST of JSON where there is a body."""
+        """GET, or POST the body as JSON."""
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.url + path, data, {"Content-Type": "application/json"})
         with urllib.request.urlopen(request, timeout=60) as response:
@@ -75,7 +75,7 @@ class Server:
         return json.loads(self.request("/object_info"))
 
     def queue(self, prompt: dict, extra_data: dict | None = None) -> str:
-        """Queues a graph in API format and gives its id, or raises GraphError when the host refuses it."""
+        """Queue a graph in API format and return its id; raise GraphError if the host refuses it."""
         body = {"prompt": prompt, "client_id": self.client_id, "extra_data": extra_data or {}}
         try:
             answer = json.loads(self.request("/prompt", body))
@@ -87,7 +87,11 @@ class Server:
         return answer["prompt_id"]
 
     def wait(self, prompt_id: str, timeout: float = 600, on_message: Callable[[str, Any], None] | None = None) -> Run:
-        """Waits for a graph's end, or raises GraphError. `on_message(event, data)` sees each message as it comes."""
+        """Wait for a graph's end; raise GraphError if it fails or is cancelled.
+
+        Args:
+            on_message: called with ``(event, data)`` of each message as it arrives.
+        """
         deadline = time.monotonic() + timeout
         seen: list[tuple[str, Any]] = []
         while not any(event in ("execution_success", "execution_error", "execution_interrupted") for event, _ in seen):
@@ -108,7 +112,7 @@ class Server:
         return Run(prompt_id, self.history(prompt_id), seen)
 
     def history(self, prompt_id: str) -> dict:
-        """The entry of a graph that has ended; the host writes it a moment after it says so."""
+        """The entry of a graph that has ended; the host writes it a moment after its last message."""
         for _ in range(100):
             found = json.loads(self.request(f"/history/{prompt_id}"))
             if prompt_id in found:
@@ -117,7 +121,7 @@ class Server:
         raise TimeoutError(f"/history does not know the graph {prompt_id}.")
 
     def ended(self, prompt_id: str, seconds: float) -> dict:
-        """Waits for the end of a graph that somebody else has queued; its entry, whether it ended well or not."""
+        """Wait for the end of a graph that another client has queued; return its entry."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             self._check_alive()
@@ -128,15 +132,15 @@ class Server:
         raise TimeoutError(f"The graph has not ended within {seconds:.0f} s. The log ends with:\n{self._tail()}")
 
     def interrupt(self) -> None:
-        """Cancels what runs."""
+        """Cancel the run."""
         self.request("/interrupt", {})
 
     def view(self, file: dict) -> bytes:
-        """A file that a node has shown, by its entry in the node's output."""
+        """Fetch a file by its entry in a node's output."""
         return self.request("/view?" + urllib.parse.urlencode(file))
 
     def connect(self) -> None:
-        """Waits until the server answers, then collects its messages."""
+        """Wait until the server answers, then collect its messages."""
         deadline = time.monotonic() + START_SECONDS
         while True:
             self._check_alive()
@@ -150,12 +154,12 @@ class Server:
         threading.Thread(target=self._listen, daemon=True).start()
 
     def kill(self) -> None:
-        """Ends the process as a crash or a power cut would."""
+        """Kill the process, as a crash or a power cut would."""
         self._process.kill()
         self._process.wait()
 
     def stop(self) -> None:
-        """Ends the process, whatever it is doing."""
+        """Stop the process."""
         self._socket.close()
         self._process.terminate()
         try:
@@ -169,7 +173,7 @@ class Server:
             while True:
                 message = self._socket.recv()
                 if not isinstance(message, str) or not message:
-                    continue  # pictures of previews do not say which graph they belong to
+                    continue  # preview pictures do not name their graph
                 message = json.loads(message)
                 with self._news:
                     self._messages.append((message["type"], message["data"]))
@@ -185,8 +189,12 @@ class Server:
 
 @contextlib.contextmanager
 def running(*flags: str, base: Path | None = None) -> Iterator[Server]:
-    """A ComfyUI on a free loopback port with an empty base folder, or one of an earlier ComfyUI; stopped and, unless the folder was
-    given, cleared away in the end."""
+    """Run ComfyUI on a free loopback port.
+
+    Args:
+        flags: more of its command line.
+        base: the folder of an earlier ComfyUI, which stays; by default an empty one, which is removed.
+    """
     main = Path(importlib.util.find_spec("folder_paths").origin).with_name("main.py")
     port = _free_port()
     with contextlib.nullcontext(base) if base else base_directory() as base, (base / f"log-{port}.txt").open("w") as log:

@@ -1,4 +1,4 @@
-"""What loading the pack costs the start of ComfyUI."""
+"""The time and imports that loading the pack adds to ComfyUI's start."""
 
 import json
 import subprocess
@@ -11,14 +11,14 @@ from tests.helpers.scratch import ROOT
 
 @dataclass
 class Startup:
-    """Seconds that loading took, and the top-level packages that the pack was the first to import."""
+    """Seconds of loading, and the top-level packages that the pack was the first to import."""
 
     seconds: float
     packages: list[str]
 
 
 def measure() -> Startup:
-    """Loads the pack in a fresh ComfyUI, in a process of its own."""
+    """Load the pack in a fresh ComfyUI, in a separate process."""
     process = subprocess.run([sys.executable, "-m", "tests.helpers.startup"], cwd=ROOT, capture_output=True, text=True)
     if process.returncode:
         raise RuntimeError(process.stderr)

@@ -1,4 +1,4 @@
-"""Tiny models with random weights: they show that graphs run, not what TCAN can do."""
+"""Tiny models with random weights, which show that graphs run."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def tiny_checkpoint(path: Path) -> None:
 
 
 def tiny_vae(path: Path, seed: int = 0) -> None:
-    """A VAE of TAESD's architecture under the names by which Load VAE knows one."""
+    """A VAE of TAESD's architecture with the names that Load VAE recognizes."""
     from diffusers import AutoencoderTiny
 
     with torch.random.fork_rng(devices=[]):
@@ -30,7 +30,7 @@ def tiny_vae(path: Path, seed: int = 0) -> None:
     for name, tensor in source.items():
         half, _, rest = name.partition(".layers.")
         number, _, leaf = rest.partition(".")
-        # the original decoder begins with a clamp, which has no weights but a number
+        # the original decoder begins with a clamp, which has no weights but counts as a layer
         state[f"taesd_{half}.{int(number) + (half == 'decoder')}.{leaf}"] = tensor.contiguous()
     state |= {"vae_scale": torch.tensor(1.0), "vae_shift": torch.tensor(0.0)}
     save_file(state, path)

@@ -1,4 +1,4 @@
-"""The trained puppet model that comes with the pack, with a character and a motion that nobody trained on."""
+"""The trained puppet model of the pack, with a character and a motion outside its training."""
 
 import torch
 
@@ -11,7 +11,7 @@ FRAMES = 5
 
 
 class Trained(Models):
-    """It knows the empty prompt alone: what stands for a positive prompt is near it."""
+    """The trained puppet model; it knows only the empty prompt, so the positive prompt is near it."""
 
     def __init__(self, host: Host):
         self.host = host
@@ -23,5 +23,5 @@ class Trained(Models):
             tcan=self.tcan, vae=self.vae, image=torch.from_numpy(picture)[None].float() / 255
         )
 
-    def text(self, row: int) -> torch.Tensor:
-        return self.empty_prompt * (1 + 0.5 * row)
+    def text(self, cond: int) -> torch.Tensor:
+        return self.empty_prompt * (1 + 0.5 * cond)

@@ -1,4 +1,4 @@
-"""A walk in place as key points: what the demo and the tests give as driving poses."""
+"""A walk in place as keypoints: driving poses of tests and pictures."""
 
 import numpy as np
 import torch
@@ -27,11 +27,11 @@ from tcan_modules.pose.skeleton import (
     PoseFrame,
 )
 
-PERIOD = 24  # frames of one step to the right and one to the left
+PERIOD = 24  # frames of two steps, right and left
 
 
-def key_points(frame: int) -> np.ndarray:
-    """OpenPose's 18 key points ``[18, 3]`` of a frame, x and y in 0..1 of a square picture, seen from the front."""
+def keypoints(frame: int) -> np.ndarray:
+    """OpenPose's 18 keypoints ``[18, 3]`` of a frame: x, y in 0..1 of a square picture, confidence 1."""
     phase = 2 * np.pi * frame / PERIOD
     bob, sway = 0.01 * np.cos(2 * phase), 0.015 * np.sin(phase)
     points = np.ones((18, 3))
@@ -63,5 +63,5 @@ def pose_images(frames: int, width: int, height: int) -> torch.Tensor:
     """The walk drawn on black, ``[frames, height, width, 3]`` in 0..1."""
     size = min(width, height)
     corner = ((width - size) / 2, (height - size) / 2)
-    people = [Person(key_points(frame)).moved(size, corner) for frame in range(frames)]
+    people = [Person(keypoints(frame)).moved(size, corner) for frame in range(frames)]
     return as_image(draw_frames([PoseFrame([person], width, height) for person in people]))

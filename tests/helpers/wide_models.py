@@ -1,4 +1,7 @@
-"""Random models that the stock loaders take for SD1.5: as wide (320 channels, 768 wide text), but three levels with one layer each."""
+"""Random models that the stock loaders take for SD1.5.
+
+They have its width (320 channels, 768 for the text), but three levels with one layer each.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,7 +45,7 @@ def _network(seed: int, control: bool = False) -> dict[str, torch.Tensor]:
 
 
 def _clip() -> dict[str, torch.Tensor]:
-    """A text encoder whose layers add nothing: a prompt is its tokens' embeddings, normalised."""
+    """A text encoder whose layers are zero: a prompt is its tokens' normalised embeddings."""
     from transformers import CLIPTextConfig, CLIPTextModel
 
     model = CLIPTextModel(CLIPTextConfig(hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12))
@@ -55,7 +58,7 @@ def _clip() -> dict[str, torch.Tensor]:
 
 
 def checkpoint(path: Path) -> None:
-    """For Load Checkpoint."""
+    """Write a file for Load Checkpoint."""
     unet = _network(1)
     state = {f"model.diffusion_model.{name}": tensor for name, tensor in to_host(unet, read_architecture(unet)).items()}
     vae = path.with_suffix(".vae")
@@ -66,7 +69,7 @@ def checkpoint(path: Path) -> None:
 
 
 def control_net(path: Path) -> None:
-    """For Load ControlNet Model, in the layout of control_v11p_sd15_openpose."""
+    """Write a file for Load ControlNet Model, in the layout of control_v11p_sd15_openpose."""
     state = _network(2, control=True)
     state = {f"control_model.{name}": tensor for name, tensor in to_host(state, read_architecture(state)).items()}
     torch.save(_half(state), path)
@@ -94,12 +97,12 @@ def lora_weights(
 
 
 def lora(path: Path) -> None:
-    """For Load LoRA."""
+    """Write a file for Load LoRA."""
     save_file(_half(lora_weights(_network(1))), path)
 
 
 def appa(path: Path) -> None:
-    """A UNet file as the authors', with APPA layers; beside `public_parts` it makes them align poses."""
+    """Write a UNet file with APPA layers, as the authors' file; it belongs beside `public_parts`."""
     generator = torch.Generator().manual_seed(6)
     state = _network(1)
     for name, tensor in list(state.items()):
@@ -139,7 +142,7 @@ def motion_module(channels: Sequence[int], layers: int, seed: int, middle: bool 
 
 
 def public_parts(folder: Path) -> None:
-    """For Load TCAN without the authors' files: an appearance encoder and an AnimateDiff v2 motion module."""
+    """Write public files for Load TCAN: an appearance encoder and an AnimateDiff v2 motion module."""
     folder.mkdir(parents=True)
     encoder = {name: tensor for name, tensor in _network(3).items() if not name.startswith(("conv_out", "conv_norm_out"))}
     save_file(_half(encoder), folder / "diffusion_pytorch_model.safetensors")

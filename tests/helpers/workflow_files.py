@@ -1,4 +1,4 @@
-"""The shipped workflows, and the pictures and models that graphs of the tests read."""
+"""The shipped workflows, and small files that they can read."""
 
 import json
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ def load(name: str, api: bool = False) -> dict:
 
 
 def animate_files(base: Path, frames: int, width: int, height: int) -> None:
-    """The files that `animate` names, in a ComfyUI folder: a photograph, a walk, and tiny models with random weights."""
+    """Write the files that workflow ``animate`` names: a photograph, a walk, tiny random models."""
     graph = load("animate", api=True)
     names = {name: value for node in graph.values() for name, value in node["inputs"].items() if isinstance(value, str)}
     (base / "models" / "vae").mkdir(parents=True, exist_ok=True)
@@ -31,7 +31,7 @@ def animate_files(base: Path, frames: int, width: int, height: int) -> None:
 
 
 def photograph(path: Path, size: int = 128) -> None:
-    """A person who is fine with being animated: the astronaut Eileen Collins, a NASA picture in the public domain."""
+    """Write a photograph of the astronaut Eileen Collins (NASA, public domain)."""
     from skimage import data
 
     Image.fromarray(data.astronaut()).resize((size, size), Image.Resampling.LANCZOS).save(path)
@@ -43,6 +43,6 @@ def walk(frames: int, width: int, height: int) -> np.ndarray:
 
 
 def save_frames(frames: Sequence[np.ndarray], path: Path) -> None:
-    """Write uint8 pictures as an animated WebP without loss, as Load Image reads it: poses need their black to be black."""
+    """Write uint8 pictures as a lossless animated WebP, so that the black of poses stays black."""
     pictures = [Image.fromarray(frame) for frame in frames]
     pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=83, lossless=True)

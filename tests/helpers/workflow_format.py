@@ -1,6 +1,6 @@
 """How ComfyUI's page numbers the slots of nodes in workflow files."""
 
-SUBGRAPH_INPUT, SUBGRAPH_OUTPUT = -10, -20  # node ids of a subgraph's own two ends
+SUBGRAPH_INPUT, SUBGRAPH_OUTPUT = -10, -20  # node ids of a subgraph's two ends
 WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
 
 

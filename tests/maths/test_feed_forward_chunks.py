@@ -1,4 +1,4 @@
-"""Feed-forwards and temporal layers in pieces give what they give in one, and hold less meanwhile."""
+"""Chunked feed-forwards and temporal layers equal unchunked ones and hold less memory."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ FRAMES = 4
 
 @pytest.mark.parametrize("numbers, expected", [(2**10, 64), (2**15, 2), (2**16, 1), (2**20, 1)])
 def test_length(monkeypatch, numbers, expected):
-    """Entries that become eight times as large, in float32, into pieces of 2 MiB; one at least."""
+    """Float32 entries that grow eightfold, in chunks of 2 MiB, at least one entry each."""
     monkeypatch.setattr(chunks, "LARGEST_ON_CPU", 2**21)
     assert chunks.chunk_length(torch.empty(numbers)) == expected
 
@@ -33,7 +33,7 @@ def test_a_feed_forward(monkeypatch):
 @pytest.mark.parametrize("videos", [None, 1, 2])
 @pytest.mark.parametrize("channels_last, strength", [(False, 1.0), (True, 1.0), (True, 0.3)])
 def test_a_temporal_layer(monkeypatch, videos, channels_last, strength):
-    """Temperatures stay with their pixels, and the features in the layout that was asked for."""
+    """Temperatures stay with their pixels, and features keep the requested memory layout."""
     torch.manual_seed(0)
     layer = TemporalTransformer(32, heads=8, max_frames=FRAMES, channels_last=channels_last).requires_grad_(False)
     for tensor in layer.state_dict().values():
@@ -54,7 +54,7 @@ def test_a_temporal_layer(monkeypatch, videos, channels_last, strength):
 
 
 def test_a_whole_run(host, monkeypatch):
-    """The UNet's and the ControlNet's feed-forwards and temporal layers, an entry at a time; nothing of it stays in the network."""
+    """UNet and ControlNet one entry at a time; nothing of it stays in the networks."""
     import comfy.ldm.modules.attention as attention
 
     reference = Reference(host)
@@ -67,7 +67,7 @@ def test_a_whole_run(host, monkeypatch):
     monkeypatch.setattr(attention.FeedForward, "forward", lambda layer, x: calls.append(len(x)) or theirs(layer, x))
     monkeypatch.setattr(host.pack_module("tcan_modules.maths.feed_forward_chunks"), "LARGEST_ON_CPU", 1)
     assert error(reference.sample(model, conditioning, FRAMES), whole) <= 1e-5
-    # all but the appearance UNet's, which sees one row by its nature
+    # all but the appearance UNet's, which has only one batch entry
     assert set(calls) == {1}
     network = model.get_model_object("diffusion_model")
     assert not any("forward" in module.__dict__ for module in network.modules())

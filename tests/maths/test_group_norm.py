@@ -1,4 +1,4 @@
-"""GroupNorm over the frames of a row against torch's own on the 5-D volume."""
+"""GroupNorm over all frames of a video against torch's GroupNorm of the 5-D volume."""
 
 import pytest
 import torch
@@ -21,7 +21,7 @@ def norm_of(channels: int) -> torch.nn.GroupNorm:
 
 @pytest.mark.parametrize("frames", [1, 3, 6])
 @pytest.mark.parametrize("size", [(5, 7), (1, 1)])
-def test_it_is_the_norm_of_the_volume(frames, size):
+def test_equal_to_the_norm_of_the_volume(frames, size):
     norm = norm_of(64)
     x = 3 * torch.randn(6, 64, *size) + torch.randn(6, 64, 1, 1)
     ours = group_norm_over_frames(x, frames, 32, norm.weight, norm.bias, norm.eps)
@@ -38,7 +38,7 @@ def test_channels_last_stays_so():
 
 
 def test_frames_without_contrast():
-    """A frame of one value has variance 0: the eps in it must not be counted twice."""
+    """A constant frame has variance 0: its eps must not count twice."""
     norm = norm_of(32)
     x = torch.randn(4, 32, 8, 8)
     x[1] = 2.0
@@ -49,7 +49,7 @@ def test_frames_without_contrast():
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision(dtype):
-    """No worse than torch's own in the same precision, beside the exact result; also for activations as large as SD's."""
+    """No less exact than torch's in the same precision, also for activations as large as SD's."""
     norm = norm_of(64)
     x = (200 * torch.randn(8, 64, 16, 16) + 50).to(dtype)
     exact = volume_norm(x.float(), 4, norm)

@@ -1,4 +1,4 @@
-"""The temperature map by hand, at any size, and what it looks like."""
+"""The temperature map by hand, at any size, and its preview."""
 
 import numpy as np
 import pytest
@@ -67,7 +67,7 @@ def test_mask_is_more_foreground():
 
 
 def test_memory_of_a_long_video():
-    """The skeletons rest as bits, so 1,024 frames of 512 x 512 take 32 MiB."""
+    """Skeletons are stored as bits, so 1,024 frames of 512 x 512 take 32 MiB."""
     maps = TemperatureMaps(np.zeros((1024, 64, 64), dtype=bool), 3.0)
     assert maps._bits.nbytes == 1024 * 64 * 64 // 8
 

@@ -1,4 +1,4 @@
-"""Several reference images with weights and masks: the arithmetic by hand, and what must be equal through the nodes."""
+"""Reference pictures with weights and masks: the formula by hand, and equalities through nodes."""
 
 import pytest
 import torch
@@ -39,13 +39,13 @@ def test_a_tokens_share_is_the_mean_of_its_area():
 
 @pytest.mark.parametrize("size", [(1, 1), (37, 53), (512, 768)])
 @pytest.mark.parametrize("grid", [(1, 1), (3, 2), (17, 13), (64, 96)])
-def test_a_mask_of_ones_is_none(size, grid):
-    """To the last bit, however the sizes divide."""
+def test_a_white_mask_changes_nothing(size, grid):
+    """Bit for bit, whatever the sizes."""
     found = token_weights(torch.ones(2), torch.ones(2, *size), grid)
     assert found.kept is None and found.weights is None
 
 
-def test_every_layer_keeps_something_of_a_small_mask():
+def test_every_layer_keeps_a_token_of_a_small_mask():
     mask = torch.zeros(1, 512, 512)
     mask[0, 300, 200] = 1
     for side in (64, 32, 16, 8):
@@ -62,7 +62,7 @@ def layer(host):
 
 
 def by_hand(layer, x, kept, share) -> torch.Tensor:
-    """Attention over own and kept tokens, whose exponentials are multiplied by their share."""
+    """Attention over own and reference tokens, whose exponentials are multiplied by their weights."""
     tokens = torch.cat([x, kept.expand(x.shape[0], -1, -1)], dim=1)
     split = [
         projection.unflatten(-1, (2, 8)).transpose(1, 2) for projection in (layer.to_q(x), layer.to_k(tokens), layer.to_v(tokens))
@@ -73,7 +73,7 @@ def by_hand(layer, x, kept, share) -> torch.Tensor:
 
 @pytest.mark.parametrize("kernel", ["attention_basic", "attention_pytorch", "attention_split", "attention_sub_quad"])
 def test_attention_by_hand(host, layer, kernel, monkeypatch):
-    """In each of the host's kernels, with more own tokens than one chunk of its queries holds."""
+    """In each of the host's kernels, with more queries than one of its chunks holds."""
     import comfy.ldm.modules.attention as host_attention
 
     ours = host.pack_module("tcan_modules.patching.reference_attention")
@@ -91,8 +91,8 @@ def test_attention_by_hand(host, layer, kernel, monkeypatch):
         assert error(half, weighed) > 1e-3
 
 
-def test_the_bias_is_one_row(host, layer, monkeypatch):
-    """Never [queries x keys]; and without weights the kernel gets no mask at all."""
+def test_the_bias_does_not_grow_with_the_queries(host, layer, monkeypatch):
+    """It is one line of keys, never [queries x keys]; without weights the kernel gets no mask."""
     import comfy.ldm.modules.attention as host_attention
 
     ours = host.pack_module("tcan_modules.patching.reference_attention")
@@ -111,7 +111,7 @@ def test_the_bias_is_one_row(host, layer, monkeypatch):
 
 
 class Picture:
-    """A VAE whose latents are the picture's own colours, cut to whole latents as the host's."""
+    """A VAE whose latents are the picture's colours, cropped to whole latents like the host's."""
 
     def encode(self, pixels: torch.Tensor) -> torch.Tensor:
         height, width = (8 * (side // 8) for side in pixels.shape[1:3])
@@ -152,7 +152,7 @@ def test_weight_0_leaves_the_picture_out(reference, pictures):
 
 
 def test_weights_count_pictures(reference, pictures):
-    """A picture of weight 2 is the picture twice; equal weights are appearance_strength."""
+    """A picture of weight 2 equals the picture twice; equal weights equal appearance_strength."""
     twice = sampled(reference, encode(reference, pictures[[0, 0, 1]]))
     assert error(sampled(reference, encode(reference, pictures, weights="2, 1")), twice) <= EQUAL
     halved = sampled(reference, encode(reference, pictures), appearance_strength=0.5)
@@ -163,7 +163,7 @@ def test_weights_count_pictures(reference, pictures):
 
 
 def test_a_mask_crops_the_tokens(reference, pictures, monkeypatch):
-    """Half a picture: the same as cutting those tokens out of what the appearance UNet gives."""
+    """A mask of half a picture equals removing those tokens from the appearance features."""
     half = torch.zeros(1, 128, 128)
     half[:, :, :64] = 1
     masked = sampled(reference, encode(reference, pictures[:1], mask=half))
@@ -185,10 +185,10 @@ def test_a_mask_crops_the_tokens(reference, pictures, monkeypatch):
 
 
 def test_the_mask_follows_its_picture(reference):
-    """Through another size and the cut at the sides, here and in the VAE: where the mask is, there are the picture's latents."""
+    """The mask is resized and cropped with its picture, by our node and by the VAE."""
     image = torch.zeros(1, 90, 203, 3)
     image[:, 20:60, 90:120] = 1
-    mask = torch.nn.functional.interpolate(image[None, ..., 0], (180, 406))[0]  # drawn in twice the size
+    mask = torch.nn.functional.interpolate(image[None, ..., 0], (180, 406))[0]  # drawn at twice the size
     for size in ({}, {"width": 64, "height": 64}, {"height": 40}):
         appearance = encode(reference, image, mask=mask, **size)
         shown = (appearance.latents[0, 3] + 3) / 6
@@ -200,7 +200,7 @@ def test_the_mask_follows_its_picture(reference):
 
 
 def test_split_guidance_equals_joined(reference, pictures, monkeypatch):
-    """With weights and masks, too, where the host evaluates the positive and the negative in calls of their own."""
+    """With weights and masks too, when the host evaluates the positive and the negative in separate calls."""
     mask = torch.zeros(2, 128, 128)
     mask[:, 20:100, 40:90] = 1
     appearance = encode(reference, pictures, weights="1, 0.3", mask=mask)
@@ -213,11 +213,11 @@ def test_split_guidance_equals_joined(reference, pictures, monkeypatch):
 
     monkeypatch.setattr(type(reference.tcan.unet.model), "memory_required", short_of_memory)
     assert error(sampled(reference, appearance), joined) <= EQUAL
-    assert 4 in asked  # both rows at once were tried and found too large
+    assert 4 in asked  # both conds at once were tried and found too large
 
 
-def test_unconditional_rows_see_no_picture(reference, pictures):
-    """At guidance 0 the prediction is the negative's alone."""
+def test_the_negative_sees_no_picture(reference, pictures):
+    """At guidance 0 the prediction is that of the negative."""
     mask = torch.zeros(1, 128, 128)
     mask[:, 20:100, 40:90] = 1
     some = sampled(reference, encode(reference, pictures, weights="1, 0.3", mask=mask), cfg=0.0)

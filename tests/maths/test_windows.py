@@ -1,4 +1,4 @@
-"""Windows along time cover every frame, and are the authors' where they have any."""
+"""Windows along time cover every frame and equal the authors' windows."""
 
 import itertools
 
@@ -11,7 +11,7 @@ from tcan_modules.maths.windows import check_windows, closed_windows, open_windo
 
 
 def test_the_authors_windows():
-    """Their `context.py`: 16 frames in windows of 8 that share 2 wrap around the end."""
+    """As the authors' ``context.py``: 16 frames in windows of 8 that share 2 wrap around the end."""
     assert closed_windows(16, 8, 2) == [
         [0, 1, 2, 3, 4, 5, 6, 7],
         [6, 7, 8, 9, 10, 11, 12, 13],
@@ -48,7 +48,7 @@ def test_impossible_windows():
 
 @pytest.mark.parametrize("frames, length, stride", [(40, 16, 12), (33, 16, 16), (16, 16, 4), (9, 4, 1)])
 def test_shuffled_repeats(frames, length, stride):
-    """FreeNoise: all windows of the stride hold the first window's noises, each once."""
+    """FreeNoise: each window of the stride holds each noise of the first window once."""
     order = shuffled_repeats(frames, length, stride, torch.Generator().manual_seed(0))
     assert len(order) == frames
     assert order[:length] == list(range(length))

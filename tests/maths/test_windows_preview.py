@@ -8,7 +8,7 @@ from tcan_modules.maths.windows_preview import _ALONE, _LEFT, _SHARED, _TOP, dra
 
 
 def cells(windows, frames: int, column: int, row: int) -> list[str]:
-    """What each window's row shows: ``.`` nothing, ``a`` a frame alone, ``s`` a shared one."""
+    """Each window's line: ``.`` nothing, ``a`` a frame of only this window, ``s`` a shared one."""
     picture = (draw_windows(windows, frames)[0] * 255).round().int()
     signs = {_ALONE: "a", _SHARED: "s"}
     return [

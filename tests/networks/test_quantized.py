@@ -1,4 +1,4 @@
-"""The UNet of an artist in fewer bits: GGUF files of ComfyUI-GGUF, and the host's own float8."""
+"""Quantized UNets: GGUF files of ComfyUI-GGUF, and the host's float8."""
 
 import pytest
 import torch
@@ -19,7 +19,7 @@ GGUF, PARTS, WITH_APPA = "quantized_unet.gguf", "quantized", "quantized_appa"
 
 @pytest.fixture(scope="module")
 def files(host):
-    """One UNet as part of a checkpoint and as a file of its own, and public parts of TCAN without and with APPA layers."""
+    """One UNet inside a checkpoint and as a separate file, and TCAN's public parts without and with APPA layers."""
     models = host.base / "models"
     for folder in ("checkpoints", "controlnet", "diffusion_models", "tcan"):
         (models / folder).mkdir(parents=True, exist_ok=True)
@@ -42,7 +42,7 @@ def unet(models) -> dict[str, torch.Tensor]:
 
 @pytest.fixture(scope="module")
 def quantized(files) -> str:
-    """The UNet with matrices in Q8_0, as ComfyUI-GGUF's converter leaves convolutions and vectors alone."""
+    """The UNet with matrices in Q8_0; like ComfyUI-GGUF's converter it keeps convolutions and vectors."""
     gguf = pytest.importorskip("gguf")
     other_packs.gguf.load()
     writer = gguf.GGUFWriter(str(files / "models" / "diffusion_models" / GGUF), "sd1")
@@ -100,7 +100,7 @@ def sample(host, model: dict, executor=None, **options) -> torch.Tensor:
 @other_packs.gguf.needed
 @pytest.mark.parametrize("net", NETS)
 def test_gguf(host, quantized, net):
-    """Near to float16, without dynamic VRAM and with it, where the same graph gives the same bits again."""
+    """Close to float16; the same bits on repeat, also with dynamic VRAM."""
     exact, found = (sample(host, model, net=net) for model in (FLOAT16_UNET, GGUF_UNET))
     assert 1e-4 < error(found, exact) < 0.05
     assert torch.equal(sample(host, GGUF_UNET, net=net), found)
@@ -112,7 +112,7 @@ def test_gguf(host, quantized, net):
 
 @other_packs.gguf.needed
 def test_gguf_with_appa(host, quantized):
-    """APPA Apply's LoRA is added to the weights that ComfyUI-GGUF computes, and is gone from the next graph."""
+    """APPA Apply's LoRA is added to the weights that ComfyUI-GGUF computes, and the next graph is free of it."""
     exact, plain = sample(host, FLOAT16_UNET, parts=WITH_APPA), sample(host, GGUF_UNET)
     found = sample(host, GGUF_UNET, parts=WITH_APPA)
     assert error(found, plain) > 1e-2
@@ -123,7 +123,7 @@ def test_gguf_with_appa(host, quantized):
 
 @pytest.mark.parametrize("parts", [PARTS, WITH_APPA])
 def test_float8(host, files, parts):
-    """Load Diffusion Model's own choice."""
+    """Load Diffusion Model's ``fp8_e4m3fn``."""
     exact, found = (sample(host, model, net="stock", parts=parts) for model in (FLOAT16_UNET, FLOAT8_UNET))
     assert 1e-4 < error(found, exact) < 0.2
     assert torch.equal(sample(host, FLOAT8_UNET, net="stock", parts=parts), found)

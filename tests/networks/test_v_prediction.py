@@ -1,4 +1,4 @@
-"""A packed file whose UNet predicts velocity: Load TCAN says so, the sampler reads it so, Save TCAN keeps it so."""
+"""A packed file of a v-prediction UNet: Load TCAN reads that, the sampler uses it, Save TCAN keeps it."""
 
 import dataclasses
 
@@ -14,13 +14,13 @@ STEPS, GUIDANCE, SEED = 3, 3.5, 5
 
 
 def checkpoint():
-    """The tiny trio, marked; its empty prompt is the authors'."""
+    """The tiny trio, marked as v-prediction, with the authors' empty prompt."""
     found = load_checkpoint([FOLDER / f"{part}.safetensors" for part in TRIO], "tiny")
     return dataclasses.replace(found, v_prediction=True, empty_prompt=tensors()["text_embeddings"][:1])
 
 
 class Marked(Reference):
-    """The reference set with that checkpoint."""
+    """The reference set with the marked checkpoint."""
 
     def __init__(self, host):
         folder = host.base / "models" / "tcan"
@@ -30,7 +30,7 @@ class Marked(Reference):
         self.tcan, self.empty_prompt = host.node("TCANLoad")(checkpoint="marked.safetensors")
         self.appearance = self.encode()
 
-    def text(self, row: int) -> torch.Tensor:
+    def text(self, cond: int) -> torch.Tensor:
         return self.empty_prompt[0][0]
 
     def video(self) -> torch.Tensor:
@@ -49,7 +49,7 @@ class Marked(Reference):
 
 
 class Latents(torch.nn.Module):
-    """A VAE of training that gives the authors' latent and keeps what it is to decode."""
+    """A VAE for training that encodes to the authors' latent and keeps the latents to decode."""
 
     def encode(self, pictures: torch.Tensor) -> torch.Tensor:
         return LatentVAE().latent

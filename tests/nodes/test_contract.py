@@ -1,4 +1,4 @@
-"""Registration and sockets of every node, as a browser is told them over HTTP."""
+"""Registration and sockets of every node, as the browser gets them over HTTP."""
 
 import pytest
 

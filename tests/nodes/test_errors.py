@@ -1,4 +1,4 @@
-"""Bad input: one clear sentence that says what is wrong and what to do, and nothing patched."""
+"""Bad input: one clear sentence that says what is wrong and what to do; nothing stays patched."""
 
 import shutil
 
@@ -12,7 +12,7 @@ from tests.helpers.reference_set import FOLDER, install, tensors
 
 
 def fails(host, class_id: str, message: str, **inputs) -> str:
-    """Run one node in a graph and return its error, which must match and be one sentence for a person."""
+    """Run one node in a graph and return its error, which must match and be one clear sentence."""
     widgets, prompt = {}, {}
     for name, value in inputs.items():
         if isinstance(value, (int, float, str)):
@@ -119,7 +119,7 @@ def test_appearance_encode_without_encoder(host):
 
 
 def test_no_empty_prompt(host, reference):
-    """The trio has none; the load works, and whoever uses that output is told."""
+    """The trio has none: Load TCAN works, and a node that uses that output fails."""
     prompt = {
         "load": {"class_type": "TCANLoad", "inputs": {"checkpoint": install(host)}},
         "tcan": capture("load", 0),
@@ -137,7 +137,7 @@ def test_no_vae(host, reference):
 
 
 def test_a_model_of_another_kind(host, reference):
-    """A wider SD1.x model, and a model that is none."""
+    """A wider SD1.x model, and an object that is not a model."""
     import comfy.model_base
     import comfy.model_patcher
     import comfy.supported_models
@@ -228,7 +228,7 @@ def sample(reference, frames: int, *, poses: int | None = None, ptm=None, **sett
     return inputs
 
 
-def test_frames_that_differ_in_number(host, reference):
+def test_different_numbers_of_frames(host, reference):
     fails(host, "TCANMultiDiffusionSampler", "given 12 pose images, but 10 latents", **sample(reference, 10, poses=12))
     ptm = reference.ptm(pose_images=reference.poses[:12])
     fails(host, "TCANMultiDiffusionSampler", "built from 12 pose images, but 10 latents", **sample(reference, 10, ptm=ptm))
@@ -245,7 +245,7 @@ def test_windows(host, reference):
 
 
 def test_longer_than_the_position_table(host, reference):
-    """The stock sampler without windows, on more frames than the temporal layers can see."""
+    """The stock sampler without windows, on more frames than the temporal layers can take."""
     settings = {"seed": 0, "steps": 1, "cfg": 1.0, "sampler_name": "euler", "scheduler": "normal", "denoise": 1.0}
     inputs = sample(reference, 25)
     inputs = settings | {name: inputs[name] for name in ("model", "positive", "negative", "latent_image")}
@@ -257,7 +257,7 @@ def test_save_never_overwrites(host, reference):
     folder = host.base / "models" / "tcan"
     save(tcan=reference.tcan, filename="mine")
     first = (folder / "mine.safetensors").read_bytes()
-    save(tcan=reference.tcan, filename="mine.safetensors")  # the same again: nothing to do
+    save(tcan=reference.tcan, filename="mine.safetensors")  # the same file again: nothing to do
     install(host, "smaller", ("appearance_encoder",))
     (smaller, _) = host.node("TCANLoad")(checkpoint="smaller")
     with pytest.raises(ValueError, match="exists and holds something else"):

@@ -1,4 +1,4 @@
-"""The help pages of the nodes: complete, and where the web page looks for them."""
+"""The nodes' help pages: complete, and where ComfyUI's page looks for them."""
 
 import re
 from pathlib import Path
@@ -44,7 +44,7 @@ def test_pictures_are_small_and_in_use():
 
 @pytest.mark.parametrize("node_id", NODES)
 def test_the_host_serves_them(server, object_info, node_id):
-    """At the addresses that the web page asks for; it looks for pictures below ``docs/``."""
+    """At the addresses that ComfyUI's page requests; it looks for pictures below ``docs/``."""
     folder = f"/extensions/{object_info[node_id]['python_module'].split('.')[1]}/docs"
     for language, name in PAGES.items():
         assert server.request(f"{folder}/{name.format(node_id)}").decode() == page(node_id, language)

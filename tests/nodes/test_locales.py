@@ -1,4 +1,4 @@
-"""Names and tooltips in English and Chinese: complete, and served by the host."""
+"""English and Chinese names and tooltips are complete, and the host serves them."""
 
 import json
 import re
@@ -12,7 +12,7 @@ LANGUAGES = sorted(folder.name for folder in FOLDER.iterdir())
 
 @pytest.fixture(scope="module")
 def said(object_info) -> dict:
-    """What the nodes of the running host say."""
+    """The names and tooltips of the running host's nodes."""
     return english(object_info)
 
 
@@ -24,7 +24,7 @@ def texts(entry) -> list[str]:
     return [text for value in entry.values() for text in texts(value)] if isinstance(entry, dict) else [entry]
 
 
-def test_english_is_what_the_nodes_say(said):
+def test_english_equals_the_nodes(said):
     assert load("en") == said, "run: python dev.py python -m tests.tools.locales"
 
 
@@ -36,7 +36,7 @@ def test_every_node_input_and_output_has_an_entry(said, language):
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_texts_can_be_shown(language):
-    """The page's translator takes these signs for its own syntax."""
+    """ComfyUI's page reads these signs as syntax."""
     for text in texts(load(language)) + texts(load(language, "main")):
         assert text.strip() and not set(text) & set("{}@|$"), text
 
@@ -46,11 +46,11 @@ def test_chinese_is_chinese():
     assert len(set(node_names)) == len(node_names)
     tooltips = [text for text in texts(load("zh")) if len(text) > 16]
     assert tooltips and all(re.search(r"[\u4e00-\u9fff]", text) for text in tooltips)
-    assert not [text for text in tooltips if re.search(r"[\u4e00-\u9fff][,;:!?(]", text)]  # half-width signs
+    assert not [text for text in tooltips if re.search(r"[\u4e00-\u9fff][,;:!?(]", text)]  # half-width punctuation
 
 
 def test_choices_in_tooltips_exist(object_info):
-    """A tooltip that explains a combo names its choices as they are."""
+    """A tooltip that explains a combo names its real choices."""
     for node, entry in load("zh").items():
         sockets = {**object_info[node]["input"].get("required", {}), **object_info[node]["input"].get("optional", {})}
         for name, (kind, options) in sockets.items():

@@ -27,7 +27,7 @@ def test_the_stock_sampler_nodes_agree(reference):
 
 
 def test_no_guidance(reference):
-    """BasicGuider knows the positive alone, as KSampler with cfg 1."""
+    """BasicGuider uses only the positive, as KSampler does with cfg 1."""
     node = reference.host.node
     model = reference.apply()
     positive, negative = reference.conditioning(reference.control_net(), reference.poses[:FRAMES])
@@ -42,7 +42,7 @@ def test_no_guidance(reference):
 
 
 def test_two_passes_are_one(reference):
-    """KSamplerAdvanced may hand over in the middle of the steps."""
+    """KSamplerAdvanced can continue in the middle of the steps."""
     node = reference.host.node
     model = reference.apply()
     positive, negative = reference.conditioning(reference.control_net(), reference.poses[:FRAMES])

@@ -1,4 +1,4 @@
-"""What runs again in a graph when only the seed changes: the sampler, and nothing before it."""
+"""When only the seed changes, only the sampler runs again."""
 
 import torch
 

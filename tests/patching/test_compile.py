@@ -1,4 +1,4 @@
-"""The stock TorchCompileModel node on an animated model."""
+"""The stock TorchCompileModel node on a model with TCAN."""
 
 import pytest
 import torch
@@ -7,9 +7,9 @@ FRAMES = 2
 
 
 def test_compiled_once(reference):
-    """The whole UNet with all that TCAN adds becomes one graph in the first step, and the next step runs that graph.
+    """The UNet with TCAN becomes one graph in the first step, and the next step runs it.
 
-    The node's backend ``cudagraphs`` traces and runs without a C++ compiler, which ``inductor`` would need for every kernel.
+    The backend ``cudagraphs`` needs no C++ compiler, which ``inductor`` needs for every kernel.
     """
     import nodes
     from torch._dynamo.utils import counters

@@ -1,4 +1,4 @@
-"""TCAN Speed-ups: what is reused is right where it can be exact, costs as little as it says, and never reaches another run."""
+"""TCAN Speed-ups: exact where it can be, as cheap as it says, and without state between runs."""
 
 import logging
 
@@ -15,7 +15,7 @@ FRAMES, LENGTH, OVERLAP, SIZE = 6, 4, 1, 16
 
 
 def animated(reference, reuse_steps: int | None = None, windows: bool = True):
-    """A whole model; ``reuse_steps`` None leaves TCAN Speed-ups out."""
+    """A model with all of TCAN; ``reuse_steps`` None leaves TCAN Speed-ups out."""
     model = reference.apply(ptm=reference.ptm(pose_images=reference.poses[:FRAMES]))
     if reuse_steps is not None:
         (model,) = reference.host.node("TCANSpeed")(model=model, reuse_steps=reuse_steps)
@@ -33,7 +33,7 @@ def sample(reference, model, prompts, steps: int = 4, **widgets) -> torch.Tensor
 
 
 def twice_at_one_point(reference, model, prompts, cfg: float) -> list[torch.Tensor]:
-    """Two noise predictions of one run at the same latents and timestep: a full one, and one that may reuse its features."""
+    """Two noise predictions at one point: a full one, and one that may reuse its features."""
     import comfy.samplers
 
     found = []
@@ -60,14 +60,14 @@ def twice_at_one_point(reference, model, prompts, cfg: float) -> list[torch.Tens
 @pytest.mark.parametrize("cfg", [1.0, 3.0])
 @pytest.mark.parametrize("windows", [False, True])
 def test_reused_features_are_those_of_the_window(reference, windows, cfg):
-    """Where nothing moved since the full prediction, the one between gives the same with a fraction of the blocks."""
+    """At unchanged latents, the reusing prediction equals the full one, with a fraction of the blocks."""
     full, between = twice_at_one_point(reference, animated(reference, 2, windows), conditioning(reference), cfg)
     assert torch.equal(full, twice_at_one_point(reference, animated(reference, None, windows), conditioning(reference), cfg)[0])
     assert error(between, full) <= 1e-5
 
 
 def test_split_guidance(reference, monkeypatch):
-    """The rows of guidance in calls of their own: each finds its own features."""
+    """With the conds in separate calls, each finds its own features."""
     model, prompts = animated(reference, 2), conditioning(reference)
     memory = type(model.model).memory_required
     monkeypatch.setattr(
@@ -80,7 +80,7 @@ def test_split_guidance(reference, monkeypatch):
 
 
 def test_a_stock_control_net_and_ours(reference, caplog):
-    """Residuals of other ControlNets reach the outer blocks, and no other."""
+    """Residuals of other ControlNets reach only the outer blocks."""
     stock = conditioning(reference, reference.tcan.control_net)
     node = reference.host.node("ControlNetApplyAdvanced")
     image = reference.poses[:FRAMES]
@@ -91,8 +91,8 @@ def test_a_stock_control_net_and_ours(reference, caplog):
     assert "control could not be applied" not in caplog.text
 
 
-def test_a_prompt_that_begins_between(reference):
-    """Features that were not kept are computed: a prompt whose time begins after the full prediction is seen."""
+def test_a_prompt_that_begins_at_a_reusing_step(reference):
+    """Missing features are computed: a prompt that begins after the full prediction counts."""
     node = reference.host.node
     positive, negative = conditioning(reference)
     (late,) = node("ConditioningSetTimestepRange")(conditioning=negative, start=0.3, end=1.0)
@@ -110,13 +110,13 @@ def test_off_is_exact_and_on_is_near(reference):
     assert torch.equal(sample(reference, animated(reference, 1), prompts), exact)
     reused = sample(reference, animated(reference, 2), prompts)
     assert 1e-5 < error(reused, exact) < error(sample(reference, animated(reference), prompts, seed=4), exact)
-    # the node behind itself: the last one counts
+    # two of the node in a chain: the last one counts
     (again,) = reference.host.node("TCANSpeed")(model=animated(reference, 2), reuse_steps=1)
     assert torch.equal(sample(reference, again, prompts), exact)
 
 
 def test_no_state_between_runs(reference):
-    """Other seeds, prompts, cancelled and broken runs before do not change a bit."""
+    """Earlier runs with other seeds or prompts, cancelled or broken, do not change a bit."""
     prompts = conditioning(reference)
     expected = sample(reference, animated(reference, 3), prompts)
     model = animated(reference, 3)
@@ -142,7 +142,7 @@ def test_no_state_between_runs(reference):
 
 
 def test_operations_fall(reference):
-    """Counted over a run of the tiny model, without the ControlNet's hint block: it is half of a model as small as this one."""
+    """Counted over a run of the tiny model, without the ControlNet's hint block, which is half of it."""
     prompts, counts = conditioning(reference), []
     for model in (animated(reference, windows=False), animated(reference, 5, windows=False)):
         with FlopCounterMode(display=False) as counter:
@@ -154,7 +154,7 @@ def test_operations_fall(reference):
 
 
 def test_operations_fall_by_half_at_sd15s_width(host):
-    """25 steps at 512x512 with every fourth full, counted on tensors without data."""
+    """25 steps at 512x512, every fourth one full, counted on tensors without data."""
     from tests.benchmarks.arithmetic import Meta, counted
 
     meta = Meta(host)
@@ -163,8 +163,8 @@ def test_operations_fall_by_half_at_sd15s_width(host):
     assert 7 * full + 18 * between <= 0.5 * 25 * full
 
 
-def test_guidance_that_asks_twice(reference):
-    """Calls for the same rows in one prediction are told apart by their order, as they come again in the next."""
+def test_guidance_that_predicts_twice(reference):
+    """Two calls of the same conds in one prediction are distinguished by their order."""
     cache = reference.host.pack_module("tcan_modules.patching.deep_cache").FeatureCache(2)
     x = torch.zeros(2, 4, 8, 8)
     batch = batch_of(x, {"uuids": ["prompt"], "cond_or_uncond": [0]})
@@ -184,7 +184,7 @@ def test_guidance_that_asks_twice(reference):
     assert not cache.has(cache.next_call(batch_of(x, {"cond_or_uncond": [0]}), x))
 
 
-def test_needs_an_animated_model(reference):
+def test_needs_a_model_of_appa_apply(reference):
     graph = {
         "model": Fed(reference.tcan.unet),
         "speed": {"class_type": "TCANSpeed", "inputs": {"model": ["model", 0], "reuse_steps": 2}},

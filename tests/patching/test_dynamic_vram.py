@@ -1,4 +1,4 @@
-"""Graphs one after another in one ComfyUI with dynamic VRAM: the same seed gives the same bits, always, and the right ones."""
+"""Graphs in turn in one ComfyUI with dynamic VRAM: a seed always gives the same, correct bits."""
 
 import collections
 
@@ -30,7 +30,7 @@ def files(host):
 
 
 def loaders() -> dict:
-    """All that is loaded. It stands in every graph, so that the host keeps it from one to the next, as for an artist who works."""
+    """All loaders. Every graph has them, so that the host keeps their models between graphs."""
     graph = {
         "checkpoint": node("CheckpointLoaderSimple", ckpt_name=FILES["checkpoint"]),
         "lora": node("LoraLoaderModelOnly", model=["checkpoint", 0], lora_name=FILES["lora"], strength_model=0.8),
@@ -47,7 +47,7 @@ def loaders() -> dict:
         "seen": node("TCANAppearanceEncode", tcan=["parts", 0], vae=["checkpoint", 2], image=["character", 0], height=48),
         "known": node("TCANAppearanceEncode", tcan=["packed", 0], vae=["vae", 0], image=["character", 0], height=48),
         "packed net": node("TCANTemporalControlNet", tcan=["packed", 0]),
-        # public parts have no temporal layers for a ControlNet: the plain one, in our windows
+        # public parts have no temporal layers for a ControlNet: the stock one, in our windows
         "parts net": node("TCANTemporalControlNet", tcan=["parts", 0], control_net=["net", 0], temporal_strength=0.0),
     }
     return graph | {f"keep {name}": capture(name) for name in graph}
@@ -60,7 +60,7 @@ def animated(model: str, **widgets) -> dict:
 
 
 def graph(kind: str) -> dict:
-    """A graph of this kind; its seed is new to the host's cache, and the same number."""
+    """A graph of this kind; its seed is new to the host's cache, but always the same number."""
     base, texts = loaders(), (["words", 0], ["text", 0])
     if kind.startswith("packed"):
         texts = (["packed", 1], ["packed", 1])
@@ -120,9 +120,9 @@ ORDERS = {
 
 @pytest.mark.parametrize("order", ORDERS)
 def test_the_same_bits_in_any_order(host, files, order):
-    """Each as without dynamic VRAM, where nothing is saved and restored by name, and where every graph had its models to itself.
+    """Each result equals the one without dynamic VRAM, where each graph has an executor of its own.
 
-    The host rounds LoRA to the weights' float16 in the one and not in the other, so that a graph with LoRA is compared with its first run.
+    The host rounds a LoRA to the weights' float16 in only one of the two, so a graph with LoRA is compared with its first run.
     """
     kinds = ORDERS[order]
     right = {kind: sample(host, host.executor(), kind) for kind in dict.fromkeys(kinds) if "lora" not in kind}
@@ -154,12 +154,12 @@ def test_a_checkpoint_is_read_once(host, files, monkeypatch):
     assert any(path.endswith(FILES["checkpoint"]) for path in reads)
 
 
-def test_networks_of_ours_are_dynamic_too(host, files):
+def test_our_networks_are_dynamic_too(host, files):
     with dynamic_vram():
         (tcan, _) = host.node("TCANLoad")(checkpoint="tcan.safetensors")
         layers = tcan.temporal("unet_temporal", tcan.unet.model.diffusion_model.num_res_blocks)
         for patcher in (tcan.unet, tcan.appearance, layers, tcan.control_net.control_model_wrapped):
             assert patcher.is_dynamic()
         for patcher in (tcan.unet, tcan.appearance, layers):
-            plain = patcher.clone(disable_dynamic=True)  # what the host asks for where a prompt has hooks
+            plain = patcher.clone(disable_dynamic=True)  # as the host does for prompts with hooks
             assert not plain.is_dynamic() and plain.model is not patcher.model

@@ -1,4 +1,4 @@
-"""Hint layers run once for a window's pose images, not at every step, and what they gave is let go of after the run."""
+"""The hint layers run once per window and not at every step; the run frees their features."""
 
 import torch
 
@@ -19,7 +19,7 @@ def run(reference, net, poses: torch.Tensor, **inputs) -> torch.Tensor:
 
 
 def watched(net, monkeypatch) -> list[int]:
-    """How many frames each call of the hint layers sees."""
+    """Record the number of frames of each call of the hint layers."""
     layers, seen = net.control_model.input_hint_block, []
     theirs = type(layers).forward
     monkeypatch.setattr(
@@ -28,23 +28,23 @@ def watched(net, monkeypatch) -> list[int]:
     return seen
 
 
-def test_once_a_run(reference, monkeypatch):
+def test_computed_once_per_run(reference, monkeypatch):
     net = reference.control_net()
     seen = watched(net, monkeypatch)
     run(reference, net, reference.poses[:FRAMES])
     assert sum(seen) == FRAMES
 
 
-def test_a_windows_again_where_there_are_several(reference, monkeypatch):
-    """Or else memory would grow with the video."""
+def test_computed_at_each_step_with_several_windows(reference, monkeypatch):
+    """Otherwise memory would grow with the video."""
     net = reference.control_net()
     seen = watched(net, monkeypatch)
     run(reference, net, reference.poses[: 2 * FRAMES], window_length=FRAMES, window_overlap=0)
     assert sum(seen) == STEPS * 2 * FRAMES
 
 
-def test_each_runs_own_poses(reference):
-    """The same ControlNet with other poses, and with the first poses again."""
+def test_new_poses_are_computed(reference):
+    """The same ControlNet with other poses, then with the first poses again."""
     net, poses = reference.control_net(), reference.poses[:FRAMES]
     first = run(reference, net, poses)
     other = run(reference, net, poses.flip(1))

@@ -1,4 +1,4 @@
-"""After a run, an error or a cancel nothing of TCAN stays in the host's models; the same graph gives the same bits again."""
+"""After a run, an error or a cancel, TCAN leaves the host's models as they were."""
 
 import gc
 import weakref
@@ -14,7 +14,7 @@ from tests.helpers.untouched import Untouched
 
 
 def graph(reference, model, control_net=None, steps: int = 2) -> dict:
-    """The MultiDiffusion Sampler on 10 frames, its model and ControlNet fed in."""
+    """The MultiDiffusion Sampler on 10 frames, with a given model and ControlNet."""
     text = [[tensors()["text_embeddings"][1:], {}]]
     prompt = {
         "model": Fed(model),
@@ -54,7 +54,7 @@ def run(reference, *args, **kwargs) -> torch.Tensor:
 
 
 def stock(reference) -> torch.Tensor:
-    """What the checkpoint's own UNet and ControlNet sample without TCAN."""
+    """The latents of the checkpoint's UNet and ControlNet without TCAN."""
     return run(reference, reference.tcan.unet.clone(), reference.tcan.control_net)
 
 
@@ -119,7 +119,7 @@ def test_after_a_cancel(reference):
 
 
 def test_cancel_between_windows(reference):
-    """The windows of one step can be cut short: the step in which it is asked does not end."""
+    """A cancel between windows ends the step at once."""
     model, windows = reference.apply(), []
     wrapper_type = "apply_model"
 
@@ -137,15 +137,15 @@ def test_cancel_between_windows(reference):
 
 
 def test_progress_and_previews(reference):
-    """A step of the browser's progress bar for each step of the sampler, as with the stock sampler."""
+    """The browser's progress bar gets each step, as with the stock sampler."""
     result = reference.host.run_graph(graph(reference, reference.apply(), None, 3))
     steps = [(step, steps) for node, step, steps in result.progress if node == "sampler"]
     assert steps[-1] == (3, 3)
     assert {step for step, _ in steps} >= {1, 2, 3}
 
 
-def test_a_lora_loaded_meanwhile_finds_every_layer(reference):
-    """While TCAN is in the UNet, its state dict has the names that LoRA loaders look for."""
+def test_state_dict_has_its_names_during_a_run(reference):
+    """While TCAN is in the UNet, the state dict keeps the names that LoRA loaders look for."""
     seen = []
     model = reference.apply().clone()
     names = set(model.model.state_dict())
@@ -160,7 +160,7 @@ def test_a_lora_loaded_meanwhile_finds_every_layer(reference):
 
 
 def test_memory_is_given_back(reference):
-    """Features and residuals of a run are gone when it ends."""
+    """The appearance features and residuals of a run are freed at its end."""
     model, net, videos = reference.apply(), reference.control_net(), []
 
     def look(executor, x, t, c_concat=None, c_crossattn=None, control=None, transformer_options=None, **kwargs):
@@ -176,7 +176,7 @@ def test_memory_is_given_back(reference):
 
 
 def test_a_graph_without_tcan_is_untouched(reference):
-    """The stock nodes compute the same before any of our nodes ran and after."""
+    """The stock nodes compute the same before and after a run of our nodes."""
     other = reference.tcan.unet.clone()
     before = run(reference, other)
     run(reference, reference.apply(), reference.control_net())

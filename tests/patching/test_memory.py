@@ -1,4 +1,4 @@
-"""Memory is bounded by the window, not by the video: counted bytes of a step, at the peak."""
+"""Memory depends on the window and not on the video: counted peak bytes of a step."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ WINDOW, SIZE = 4, 16
 
 
 def peak(reference, frames: int, overlap: int = 0, closed_loop: bool = False) -> int:
-    """Most bytes alive at once in two steps of the MultiDiffusion Sampler, beyond tensors as large as the video's latents."""
+    """Peak bytes of two steps of the MultiDiffusion Sampler, without tensors of the video's size."""
     poses = reference.poses[torch.arange(frames) % len(reference.poses)]
     positive, negative = reference.conditioning(reference.control_net(), poses)
     model = reference.apply(ptm=reference.ptm(pose_images=poses))
@@ -19,30 +19,30 @@ def peak(reference, frames: int, overlap: int = 0, closed_loop: bool = False) ->
             positive=positive,
             negative=negative,
             latent_image={"samples": torch.zeros(frames, 4, SIZE, SIZE)},
-            steps=2,  # in the first one the appearance features are not there yet
+            steps=2,  # the first step does not have the appearance features yet
             cfg=3.0,
             window_length=WINDOW,
             window_overlap=overlap,
             closed_loop=closed_loop,
         )
-    assert counted.peak_apart <= 16 * frames * 4 * SIZE * SIZE * 4  # a dozen copies of the latents, and not of anything larger
+    assert counted.peak_apart <= 16 * frames * 4 * SIZE * SIZE * 4  # at most a dozen copies of the latents, and nothing larger
     return counted.peak
 
 
 def test_peak_does_not_grow_with_the_video(reference):
-    """Eight windows take as much as one."""
+    """Eight windows take as much memory as one."""
     assert peak(reference, 8 * WINDOW) < 1.05 * peak(reference, WINDOW)
 
 
 @pytest.mark.parametrize("closed_loop", [False, True])
 def test_peak_with_overlap(reference, closed_loop):
-    """Residuals of frames that the next windows ask for are kept, at most a window's; more windows do not keep more."""
+    """At most one window's residuals are kept for the next windows, however many windows there are."""
     few = peak(reference, 3 * WINDOW, 1, closed_loop)
     assert peak(reference, 7 * WINDOW, 1, closed_loop) < 1.05 * few
 
 
 def test_residuals_for_later_windows_rest_beside_the_latents(reference, monkeypatch):
-    """While the UNet computes, they are not on its device. Here another device plays the computer's memory; it can keep, not give back."""
+    """While the UNet computes, they are off its device, here on the meta device, which cannot give them back."""
     import comfy.model_management
 
     class Seen(Exception):
@@ -76,7 +76,7 @@ def test_residuals_for_later_windows_rest_beside_the_latents(reference, monkeypa
 
 
 def test_residuals_are_computed_once(reference, monkeypatch):
-    """Each window of the ControlNet runs once in a step, whatever the windows of the UNet, and around the end of a loop."""
+    """Each window of the ControlNet runs once per step, with any windows of the UNet, also around a loop."""
     frames, runs = 4 * WINDOW + 1, []
     net = reference.control_net()
     cls = type(net)
@@ -106,7 +106,7 @@ def test_residuals_are_computed_once(reference, monkeypatch):
 
 
 def test_a_kept_prompt_holds_no_others(reference):
-    """The host repeats the prompts for every frame of a call; what is kept of them for the step is one row."""
+    """The host repeats a prompt for every frame of a call; the cache of a step holds it once."""
     import comfy.model_management
 
     attention = reference.host.pack_module("tcan_modules.patching.reference_attention")

@@ -1,4 +1,4 @@
-"""The schedule of a model that went through APPA Apply: TCAN's betas, the model's own kind of prediction, nothing to be mixed up."""
+"""APPA Apply's schedule: TCAN's betas, and the model's own kind of prediction."""
 
 import logging
 
@@ -24,13 +24,13 @@ def linear_sigmas() -> torch.Tensor:
 
 
 def test_it_has_no_buffers(reference):
-    """What the host finds by name it saves, and sets back onto whatever stands there later (dynamic VRAM)."""
+    """With dynamic VRAM the host saves buffers by name and restores them into later objects."""
     before = discrete(reference, "v_prediction", zsnr=False)
     for model in (reference.apply(), reference.apply(model=before), reference.apply(model=before, beta_schedule="scaled_linear")):
         ours = schedule(model)
         assert not list(ours.named_buffers()) and not list(ours.named_parameters())
         kept = ours.sigmas.clone()
-        ours.register_buffer("sigmas", torch.zeros(1000))  # as the host sets back what it saved
+        ours.register_buffer("sigmas", torch.zeros(1000))  # as the host restores it
         assert torch.equal(ours.sigmas, kept)
     assert dict(schedule(before).named_buffers()).keys() == {"sigmas", "log_sigmas"}
     assert dict(schedule(reference.tcan.unet).named_buffers()).keys() == {"sigmas", "log_sigmas"}
@@ -42,14 +42,14 @@ def test_the_kind_of_prediction_stays(reference, sampling):
     after = schedule(reference.apply(model=discrete(reference, sampling, zsnr=False)))
     for ours, theirs in zip(type(after).__mro__[2:], type(before).__mro__, strict=False):
         assert ours.__name__ == theirs.__name__
-    steps = len(before.sigmas)  # fewer with LCM
+    steps = len(before.sigmas)  # LCM has fewer
     expected = linear_sigmas()[[999 - place * (1000 // steps) for place in reversed(range(steps))]]
     assert error(after.sigmas, expected) <= 1e-6
     assert error(before.sigmas, expected) > 1e-2
 
 
 def test_zero_terminal_snr_stays(reference):
-    """The last sigma is as good as infinite; between, the betas are TCAN's."""
+    """The last sigma is practically infinite; the betas below it are TCAN's."""
     ends = {
         zsnr: float(schedule(reference.apply(model=discrete(reference, "v_prediction", zsnr))).sigmas[-1])
         for zsnr in (True, False)
@@ -58,7 +58,7 @@ def test_zero_terminal_snr_stays(reference):
     assert ends[False] == pytest.approx(float(linear_sigmas()[-1]), rel=1e-5)
 
 
-def test_the_own_schedule_is_the_models(reference):
+def test_the_models_own_schedule(reference):
     before = discrete(reference, "v_prediction", zsnr=True)
     after = reference.apply(model=before, beta_schedule="scaled_linear")
     assert torch.equal(schedule(after).sigmas, schedule(before).sigmas)
@@ -67,7 +67,7 @@ def test_the_own_schedule_is_the_models(reference):
     )
 
 
-def test_a_replaced_schedule_is_said(reference, caplog):
+def test_a_replaced_schedule_is_logged(reference, caplog):
     with caplog.at_level(logging.WARNING, "TCAN"):
         reference.apply()
         reference.apply(model=discrete(reference, "lcm", False), beta_schedule="scaled_linear")
@@ -76,7 +76,7 @@ def test_a_replaced_schedule_is_said(reference, caplog):
     assert "replaces the betas of the noise schedule" in caplog.text
 
 
-def test_others_may_still_set_sigmas(reference):
+def test_other_nodes_can_set_sigmas(reference):
     ours = schedule(reference.apply())
     ours.set_sigmas(torch.linspace(0.1, 10, 10))
     assert torch.equal(ours.log_sigmas, torch.linspace(0.1, 10, 10).log())

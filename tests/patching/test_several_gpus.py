@@ -1,7 +1,7 @@
-"""The host's own work on several GPUs, one row of guidance on each: the same video.
+"""The host's work on several GPUs, one cond of guidance on each: the same video.
 
-Where there are fewer than two GPUs, the second device is the CPU under another name (``cpu:0``): networks, threads and devices of their own
-all the same, by the host's own functions.
+With fewer than two GPUs, the second device is the CPU under another name (``cpu:0``), with networks and a thread of its own, through
+the host's own functions.
 """
 
 import pytest
@@ -18,7 +18,7 @@ def several_gpus(host) -> None:
 
 
 def on_two_devices(model):
-    """What the node MultiGPU CFG Split does with a second device."""
+    """The model as node MultiGPU CFG Split makes it with a second device."""
     import comfy.multigpu
 
     second = torch.device("cuda", 1) if torch.cuda.device_count() > 1 else torch.device("cpu", 0)
@@ -32,7 +32,7 @@ def on_two_devices(model):
 
 
 class Networks:
-    """Which networks evaluate which rows of guidance."""
+    """Record which networks evaluate which conds."""
 
     def __init__(self):
         self.rows: dict[int, set] = {}

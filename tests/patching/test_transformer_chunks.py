@@ -1,4 +1,4 @@
-"""Spatial transformers some frames at a time, and each text once: the same video, and nothing that others have patched sees less."""
+"""Chunked SpatialTransformers: the same video, and patches of other nodes see the whole batch."""
 
 import pytest
 import torch
@@ -8,19 +8,19 @@ from tests.helpers.reference_set import Reference, error
 FRAMES, SIZE = 4, 16
 
 
-def take_few_rows(reference: Reference, monkeypatch) -> None:
-    """One frame of the largest layers at a time, and two of those half as large."""
+def take_few_frames(reference: Reference, monkeypatch) -> None:
+    """Chunk the largest layers into single frames, and those half as large into pairs."""
     widened = 8 * reference.tcan.unet.model.diffusion_model.model_channels * SIZE**2 * 4
     monkeypatch.setattr(reference.host.pack_module("tcan_modules.maths.feed_forward_chunks"), "LARGEST_ON_CPU", widened)
 
 
 @pytest.fixture
-def few_rows_at_a_time(reference, monkeypatch) -> None:
-    take_few_rows(reference, monkeypatch)
+def few_frames_at_a_time(reference, monkeypatch) -> None:
+    take_few_frames(reference, monkeypatch)
 
 
 def sample(reference: Reference, *patches, prompts=None, **options) -> torch.Tensor:
-    """Two steps with everything; ``patches`` change the model behind APPA Apply."""
+    """Two steps with all of TCAN; ``patches`` change the model after APPA Apply."""
     poses = reference.poses[:FRAMES]
     model = reference.apply(ptm=reference.ptm(pose_images=poses))
     for patch in patches:
@@ -32,7 +32,7 @@ def sample(reference: Reference, *patches, prompts=None, **options) -> torch.Ten
 
 
 class Texts:
-    """How many rows of the text the cross-attentions of the host make keys of."""
+    """Record how many batch entries of text the host's cross-attentions make keys of."""
 
     def __init__(self, reference: Reference, monkeypatch):
         from comfy.ldm.modules.attention import CrossAttention
@@ -48,15 +48,15 @@ class Texts:
         monkeypatch.setattr(CrossAttention, "forward", forward)
 
 
-def test_a_text_once(reference, monkeypatch):
-    """Two in the UNet, one in the ControlNet (and in the appearance UNet, which has no more)."""
+def test_each_text_is_computed_once(reference, monkeypatch):
+    """Two in the UNet; one in the ControlNet and in the appearance UNet."""
     texts = Texts(reference, monkeypatch)
     sample(reference)
     assert set(texts.rows) == {1, 2}
 
 
-def test_each_frames_own_prompt(reference, monkeypatch, few_rows_at_a_time):
-    """Where frames differ each has its own text, also in pieces; where they happen to be alike it is the one prompt's video."""
+def test_each_frames_own_prompt(reference, monkeypatch, few_frames_at_a_time):
+    """Each frame keeps its own text, also in chunks; equal texts give the video of one prompt."""
     poses = reference.poses[:FRAMES]
 
     def prompts(scale: torch.Tensor):
@@ -71,30 +71,30 @@ def test_each_frames_own_prompt(reference, monkeypatch, few_rows_at_a_time):
     monkeypatch.undo()
     texts = Texts(reference, monkeypatch)
     whole = sample(reference, prompts=differing)
-    assert set(texts.rows) == {1, FRAMES, 2 * FRAMES}  # the appearance UNet sees the first one alone
+    assert set(texts.rows) == {1, FRAMES, 2 * FRAMES}  # the appearance UNet sees only the first one
     assert error(pieces, whole) <= 1e-5
     assert error(whole, alike) > 1e-2
 
 
-def test_a_row_is_of_one_cond(reference, monkeypatch):
-    """The same video; meanwhile attention that others have taken over is told whose rows it sees."""
+def test_a_chunk_is_of_one_cond(reference, monkeypatch):
+    """The same video; a replaced attention learns the cond of the batch entries that it sees."""
     seen = []
 
     def watch(attention, *args, transformer_options, **kwargs):
         conds = transformer_options.get("cond_or_uncond")
-        if conds is not None:  # the host's ControlNet and the appearance UNet pass none on
+        if conds is not None:  # the host's ControlNet and the appearance UNet pass no options on
             seen.append((tuple(conds), len(transformer_options["uuids"])))
         return attention(*args, transformer_options=transformer_options, **kwargs)
 
     whole = sample(reference)
-    take_few_rows(reference, monkeypatch)
+    take_few_frames(reference, monkeypatch)
     pieces = sample(reference, optimized_attention_override=watch)
     assert error(pieces, whole) <= 1e-5
     assert {((0,), 1), ((1,), 1)} <= set(seen) <= {((0,), 1), ((1,), 1), ((1, 0), 2)}
 
 
 @pytest.mark.parametrize("name", ["attn1_patch", "attn1_output_patch", "attn2_patch", "attn2_output_patch", "middle_patch"])
-def test_patches_of_others_see_the_whole_batch(reference, few_rows_at_a_time, name):
+def test_patches_of_others_see_the_whole_batch(reference, few_frames_at_a_time, name):
     rows = []
 
     def patch(x, *rest):
@@ -106,7 +106,7 @@ def test_patches_of_others_see_the_whole_batch(reference, few_rows_at_a_time, na
     assert error(patched, sample(reference)) <= 1e-5
 
 
-def test_replaced_attention_sees_the_whole_batch(reference, few_rows_at_a_time):
+def test_replaced_attention_sees_the_whole_batch(reference, few_frames_at_a_time):
     rows = []
 
     def replacement(query, key, value, options):
@@ -121,8 +121,8 @@ def test_replaced_attention_sees_the_whole_batch(reference, few_rows_at_a_time):
 
 
 @pytest.mark.parametrize("side, block", [("input", 1), ("output", -1)])
-def test_a_layer_that_others_have_changed_stays_so(reference, few_rows_at_a_time, side, block):
-    """Its own forward is called with all rows, also where they meet the kept tokens, and is still there afterwards."""
+def test_a_layer_changed_by_another_node_stays_so(reference, few_frames_at_a_time, side, block):
+    """Its own forward gets the whole batch, also with reference tokens, and is still there afterwards."""
     layer = getattr(reference.tcan.unet.model.diffusion_model, f"{side}_blocks")[block][1]
     rows = []
 

@@ -10,7 +10,7 @@ EQUAL = 2e-5  # other orders of summation in float32
 
 
 class Counted:
-    """How many rows each call of the model holds."""
+    """Record the batch size of each call of the model."""
 
     def __init__(self):
         self.rows = []
@@ -31,7 +31,7 @@ def sample(
     size: int = SIZE,
     counted: Counted | None = None,
 ) -> torch.Tensor:
-    """Two Euler steps with everything; TCAN Speed-ups before or behind the windows."""
+    """Two Euler steps with all of TCAN; TCAN Speed-ups before or after the windows."""
     node, poses = reference.host.node, reference.poses[torch.arange(FRAMES) % len(reference.poses)]
     model = reference.apply(ptm=reference.ptm(pose_images=poses))
     windows = {"window_length": LENGTH, "window_overlap": OVERLAP, "closed_loop": closed_loop}
@@ -51,7 +51,7 @@ def sample(
 
 @pytest.mark.parametrize("closed_loop", [False, True])
 def test_the_same_video(reference, closed_loop):
-    """Windows and PTMs of their own, in one call; two at once leave a rest."""
+    """Several windows with their PTMs in one call; two at once leave one over."""
     alone = sample(reference, 1, closed_loop=closed_loop)
     for at_once in (2, 16):
         assert error(sample(reference, at_once, closed_loop=closed_loop), alone) <= EQUAL
@@ -62,22 +62,22 @@ def test_in_either_order(reference):
 
 
 def test_areas_of_the_picture(reference):
-    """Their residuals are computed for the call alone, window by window.
+    """Residuals of areas are computed for the call, window by window.
 
-    A larger picture, because the last level of a smaller area has so few numbers that its norms magnify rounding.
+    The picture is larger, because norms over the few numbers of a small area's last level magnify rounding.
     """
     alone, joined = (sample(reference, at_once, area=True, size=2 * SIZE) for at_once in (1, 4))
     assert error(joined, alone) <= EQUAL
 
 
-def test_beside_reused_features(reference):
+def test_with_reused_features(reference):
     alone = sample(reference, 1, reuse_steps=2)
     assert error(sample(reference, 4, reuse_steps=2), alone) <= EQUAL
     assert error(alone, sample(reference, 1)) > 1e-4
 
 
 def test_it_is_one_call(reference):
-    """Four windows and two rows of guidance: four calls a step, or one."""
+    """Four windows and two conds: four calls per step, or one."""
     for at_once, calls in ((1, 4), (4, 1)):
         counted = Counted()
         sample(reference, at_once, counted=counted)

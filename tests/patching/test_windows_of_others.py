@@ -1,4 +1,4 @@
-"""Our layers and our ControlNet in windows that other nodes lay: the host's own, and AnimateDiff-Evolved's."""
+"""Our layers and ControlNet in windows of other nodes: the host's and AnimateDiff-Evolved's."""
 
 import inspect
 
@@ -10,7 +10,7 @@ from tests.helpers.reference_set import error
 
 FRAMES, LENGTH, OVERLAP = 9, 4, 1
 ANCHOR = "causal_window_fix"
-STEPS = FRAMES - 1  # the host's own handler looks the step up by comparing sigmas with frames, which must be as many
+STEPS = FRAMES - 1  # the host's handler finds the step by comparing sigmas with frames, so their numbers must be equal
 
 
 def sample(reference, model, control_net, steps: int = STEPS) -> torch.Tensor:
@@ -43,14 +43,14 @@ def in_the_hosts_windows(reference, model, **widgets):
 
 
 def _has_anchor() -> bool:
-    """Whether this host's windows can have the frame before them in front."""
+    """Whether this host's windows can begin with the frame before them."""
     import comfy.context_windows
 
     return ANCHOR in inspect.signature(comfy.context_windows.IndexListContextHandler).parameters
 
 
 def test_a_frame_in_front_of_the_hosts_windows(reference):
-    """Newer hosts evaluate the frame before each window with it: its residuals are those that the frame has in any window."""
+    """Newer hosts put the frame before a window in front of it: it has the residuals of any window."""
     if not _has_anchor():
         pytest.skip("this ComfyUI puts no frame in front of its windows")
     seen, lengths = {}, []
@@ -74,7 +74,7 @@ def test_a_frame_in_front_of_the_hosts_windows(reference):
 
 
 def test_the_hosts_own_context_windows(reference):
-    """They are MultiDiffusion's: the same video."""
+    """The same video as MultiDiffusion Windows."""
     theirs = in_the_hosts_windows(reference, animated(reference))
     expected = sample(reference, in_our_windows(reference, animated(reference)), reference.control_net())
     assert error(sample(reference, theirs, reference.control_net()), expected) <= 1e-5
@@ -83,7 +83,7 @@ def test_the_hosts_own_context_windows(reference):
 
 @animatediff_evolved.needed
 def test_animatediff_evolveds_context_windows(reference):
-    """Its standard static context with equal weights: the same video again."""
+    """Its standard static context with equal weights gives the same video too."""
     animatediff_evolved.load()
     (options,) = reference.host.node("ADE_StandardStaticContextOptions")(
         context_length=LENGTH, context_overlap=OVERLAP, fuse_method="flat"
@@ -102,8 +102,10 @@ def _nodes() -> dict:
 
 
 def test_control_net_alone_in_windows(reference):
-    """On a model without TCAN, in anybody's windows, the ControlNet still sees the whole video: its residuals are those of windows
-    of its own. The same poses give the same residual for a frame, whichever of the UNet's windows asks."""
+    """On a model without TCAN the ControlNet still sees the whole video.
+
+    It has windows of its own, so a frame has the same residuals in each of the UNet's windows.
+    """
     net = reference.control_net()
     seen: dict[int, list[torch.Tensor]] = {}
 
@@ -123,8 +125,8 @@ def test_control_net_alone_in_windows(reference):
         assert all(torch.equal(residual, seen[frame][0]) for residual in seen[frame])
 
 
-def test_a_control_net_that_sees_its_window_alone_says_so(reference, caplog):
-    """A stock model in the host's windows: poses follow the window, once a run a sentence says what is missing."""
+def test_a_control_net_that_sees_only_its_window_warns(reference, caplog):
+    """A stock model in the host's windows: poses follow the window, and one warning per run says what is missing."""
     poses = reference.poses[:FRAMES]
     plain = in_the_hosts_windows(reference, reference.tcan.unet)
     sample(reference, plain, reference.control_net())

@@ -1,6 +1,7 @@
-"""`python dev.py demo`: the `puppet` workflow in a real ComfyUI, with the trained puppet model.
+"""`python dev.py demo`: run workflow ``puppet`` in a real ComfyUI.
 
-A character, a scene and a motion that no training has seen; the video shows the character, the poses and the result side by side.
+The character, the scene and the motion are outside the puppet model's training. The video shows the character, the poses and the
+result side by side.
 """
 
 import argparse
@@ -20,33 +21,34 @@ from tests.helpers.server import Server, running
 from tests.helpers.workflow_files import load, save_frames
 
 FRAMES = 48
-# seeds that end in 5 and above belong to no training and no evaluation
+# training and evaluation use no seeds that end in 5 and above
 CHARACTER, SCENE, MOTION, REFERENCE_MOTION = (2026, 0, 5), (2026, 0, 6), (2026, 0, 7), (2026, 0, 8)
 
 
 def say(text: str) -> None:
+    """Print progress; stdout is only for the video's path."""
     sys.stderr.write(f"{text}\n")
 
 
 def truth(frames: int) -> Clip:
-    """What the video is to show."""
+    """The true video."""
     return make_clip(CHARACTER, SCENE, MOTION, frames)
 
 
 def pictures(frames: int) -> tuple[np.ndarray, np.ndarray]:
-    """The character in another motion, and the poses, uint8 ``[height, width, 3]`` and ``[frames, height, width, 3]``."""
+    """The character's picture ``[height, width, 3]`` and the poses ``[frames, height, width, 3]``, uint8."""
     return make_clip(CHARACTER, SCENE, REFERENCE_MOTION, 1).frames[0], draw_keypoints(truth(frames).keypoints, SIZE)
 
 
 def draw_inputs(folder: Path, frames: int = FRAMES) -> None:
-    """``puppet.png`` and ``puppet_poses.webp``; those in ``workflows/inputs`` are the same."""
+    """Write ``puppet.png`` and ``puppet_poses.webp``, as in ``workflows/inputs``."""
     picture, poses = pictures(frames)
     Image.fromarray(picture).save(folder / "puppet.png")
     save_frames(poses, folder / "puppet_poses.webp")
 
 
 def show_progress(graph: dict, event: str, data: dict) -> None:
-    """What ComfyUI says while it runs."""
+    """Print one of ComfyUI's messages."""
     if event == "executing" and data.get("node"):
         say(f"  {graph[data['node']]['_meta']['title']}")
     elif event == "progress":
@@ -54,7 +56,7 @@ def show_progress(graph: dict, event: str, data: dict) -> None:
 
 
 def run(server: Server, out: Path) -> Path:
-    """Send the workflow, follow it, and bring its video to ``out``."""
+    """Run the workflow, print its progress, and save its video in ``out``."""
     graph = load("puppet", api=True)
     started = time.monotonic()
     done = server.wait(server.queue(graph), on_message=lambda event, data: show_progress(graph, event, data))
@@ -72,7 +74,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="dev.py demo", description=__doc__)
     parser.add_argument("--out", type=Path, default=ROOT / "output", help="folder for the video (default: output/)")
     out = parser.parse_args().out
-    # on a busy machine, threads that spin while they wait for each other take ten times as long
+    # on a busy machine, spinning threads take ten times as long
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     say("Starting ComfyUI …")
     with running() as server:

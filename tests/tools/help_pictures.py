@@ -1,4 +1,7 @@
-"""The pictures of the help pages, computed by the nodes' own code: `python dev.py python -m tests.tools.help_pictures`."""
+"""Draw the help pages' pictures with the nodes' own code.
+
+python dev.py python -m tests.tools.help_pictures
+"""
 
 import numpy as np
 import torch
@@ -36,6 +39,7 @@ def panel(image: Image.Image, title: str, height: int = 220) -> Image.Image:
 
 
 def row(panels: list[Image.Image], gap: int = 10) -> Image.Image:
+    """Panels side by side."""
     width = sum(one.width for one in panels) + gap * (len(panels) + 1)
     whole = Image.new("RGB", (width, max(one.height for one in panels) + 2 * gap), BACK)
     left = gap
@@ -46,6 +50,7 @@ def row(panels: list[Image.Image], gap: int = 10) -> Image.Image:
 
 
 def column(rows: list[Image.Image]) -> Image.Image:
+    """Pictures below each other."""
     whole = Image.new("RGB", (max(one.width for one in rows), sum(one.height for one in rows)), BACK)
     top = 0
     for one in rows:
@@ -55,6 +60,7 @@ def column(rows: list[Image.Image]) -> Image.Image:
 
 
 def over(picture: torch.Tensor, heat: np.ndarray) -> np.ndarray:
+    """A skeleton ``[height, width, 3]`` over a heat map of the same shape."""
     return np.where((picture.numpy() != 0).any(-1, keepdims=True), picture.numpy(), heat)
 
 
@@ -96,7 +102,7 @@ def titled(title: str, images: list[Image.Image], height: int = 170) -> list[Ima
 
 
 def retargeting(settings: list[tuple[str, str, str]], character: PoseTrack, driver: PoseTrack) -> Image.Image:
-    """Driver above, refitted poses below, a row for each ``(title, mode, fit)``."""
+    """The driver above; below, the retargeted poses of each ``(title, mode, fit)``."""
     rows = [row(titled("character", skeletons(character)) + titled("driver", skeletons(driver)))]
     for title, mode, fit in settings:
         blank = Image.new("RGB", rows[0].size, BACK).resize((170, 170))
@@ -145,7 +151,7 @@ def hands() -> Image.Image:
 
 
 def outlier() -> Image.Image:
-    """What the Temporal ControlNet is for: one wrong pose among right ones."""
+    """One wrong pose among right ones, which the Temporal ControlNet corrects."""
     poses = dance(5)
     poses[2] = body(40, (256, 150), turn={3: -150, 6: 160, 8: 60, 9: -70})
     titles = ("frame 0", "1", "2: wrong", "3", "4")
@@ -153,7 +159,7 @@ def outlier() -> Image.Image:
 
 
 def reference_size() -> Image.Image:
-    """Which part of a tall picture is kept at 512 x 512."""
+    """The part of a tall picture that is kept at 512 x 512."""
     from skimage import data
 
     tall = Image.fromarray(data.astronaut()).crop((60, 0, 390, 512))
@@ -166,7 +172,7 @@ def reference_size() -> Image.Image:
 
 
 def noise() -> Image.Image:
-    """Which frames begin with the same noise, by colour."""
+    """Frames that begin with the same noise have the same colour."""
     rows = []
     for title, count in (("repeat_window", 16), ("independent", 48)):
         colors = np.random.default_rng(1).uniform(0.25, 0.95, (48, 3))

@@ -1,4 +1,7 @@
-"""The English locale is what the nodes say themselves: `python dev.py python -m tests.tools.locales` writes it anew after a change."""
+"""Write the English locale from the nodes' names and tooltips, after a change of these.
+
+python dev.py python -m tests.tools.locales
+"""
 
 import json
 
@@ -24,6 +27,7 @@ def _node(info: dict) -> dict:
 
 
 def load(language: str, file: str = "nodeDefs") -> dict:
+    """A locale file of the pack."""
     return json.loads((FOLDER / language / f"{file}.json").read_text(encoding="utf-8"))
 
 

@@ -1,4 +1,7 @@
-"""The puppet's pictures for README and template browser: `python dev.py python -m tests.tools.readme_pictures`, after the demo."""
+"""Make the puppet's pictures of README and template browser from the demo's video.
+
+python dev.py python -m tests.tools.readme_pictures
+"""
 
 import sys
 

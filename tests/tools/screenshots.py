@@ -1,4 +1,7 @@
-"""The screenshots of the README, taken in ComfyUI's real page after a real run: `python dev.py python -m tests.tools.screenshots`."""
+"""Take the README's screenshots in ComfyUI's real page, after a real run.
+
+python dev.py python -m tests.tools.screenshots
+"""
 
 from tests.helpers.page import EMPTY, Page, opened
 from tests.helpers.scratch import ROOT
@@ -11,7 +14,7 @@ PLAIN = {"Comfy.Minimap.Visible": False, "Comfy.Graph.CanvasInfo": False}
 
 
 def workflow(page: Page) -> None:
-    """`puppet` as it looks when it has run."""
+    """Workflow ``puppet`` after its run."""
     page.load(load("puppet"))
     page.fit()
     page.press_run(600)
@@ -22,7 +25,7 @@ def workflow(page: Page) -> None:
 
 
 def blueprint(page: Page) -> None:
-    """The one node, as it comes out of the node search."""
+    """TCAN Animate, as the node search adds it."""
     page.load(EMPTY)
     page.search_and_add("TCAN Animate")
     page.fit()
@@ -31,6 +34,7 @@ def blueprint(page: Page) -> None:
 
 
 def help_page(page: Page) -> None:
+    """A node's help page."""
     page.help("TCANPTMBuilder")
     page.playwright.locator(".node-help-content img").first.scroll_into_view_if_needed()
     page.settle()

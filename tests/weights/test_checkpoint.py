@@ -1,4 +1,4 @@
-"""Checkpoint layouts, told apart by their tensors alone."""
+"""Checkpoint layouts, recognized by their tensors."""
 
 import gzip
 import json
@@ -23,7 +23,7 @@ def trio() -> dict[str, dict[str, torch.Tensor]]:
 
 
 def authors_tensors() -> dict[str, dict[str, torch.Tensor]]:
-    """Every tensor of the published files, without memory."""
+    """Every tensor of the published files, on the meta device."""
     with gzip.open(FOLDER / "authors_tensors.json.gz") as file:
         shapes = json.load(file)
     return {part: {name: torch.empty(shape, device="meta") for name, shape in names.items()} for part, names in shapes.items()}
@@ -34,7 +34,7 @@ def is_temporal(name: str) -> bool:
 
 
 def test_published_files_fill_the_hosts_networks(host):
-    """Each tensor of the published files has a place in the host's SD1.5 networks, and none of the places stays empty."""
+    """The published files' tensors fill every place of the host's SD1.5 networks, and none is left over."""
     import comfy.cldm.cldm
     from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 
@@ -70,7 +70,7 @@ def test_published_files_fill_the_hosts_networks(host):
 
 @pytest.mark.parametrize("wrap", ["plain", "module", "state_dict"])
 def test_authors_files(tmp_path, wrap):
-    """Brackets and equal signs in the names, data-parallel prefixes, training wrappers."""
+    """Brackets and equal signs in file names, data-parallel prefixes, training wrappers."""
     for part, tensors in trio().items():
         if wrap == "module":
             tensors = {f"module.{name}": tensor for name, tensor in tensors.items()}
@@ -95,7 +95,7 @@ def test_old_pickles(tmp_path):
 
 
 def motion_module(version: int) -> dict[str, torch.Tensor]:
-    """AnimateDiff's motion modules: the same layers by themselves; v2 has one in the middle block, v2 and v3 see 32 frames."""
+    """AnimateDiff's motion module: v2 has a layer in the middle block, v2 and v3 see 32 frames."""
     layers = {name: tensor for name, tensor in trio()["unet"].items() if is_temporal(name)}
     if version == 2:
         middle = {name: tensor for name, tensor in layers.items() if name.startswith("down_blocks.3.motion_modules.0.")}
@@ -182,7 +182,7 @@ def test_packed_file(tmp_path):
 
 @pytest.mark.parametrize("channels", [(32, 64), (64, 96, 128), (32, 64, 96, 128, 160)])
 def test_other_widths_and_depths(host, channels):
-    """The architecture is read off a diffusers UNet of any width and depth, and the host's network takes its tensors."""
+    """The host's network takes the tensors of a diffusers UNet of any width and depth."""
     from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
     from diffusers import UNet2DConditionModel
 

@@ -1,4 +1,4 @@
-"""Names of checkpoints: they cannot leave the model folders, and links that the user laid in there can."""
+"""Checkpoint names cannot leave the model folders, but the user's links can."""
 
 import os
 
@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from tests.helpers.strangers import assert_sentence, fuzz
+from tests.helpers.untrusted_files import assert_sentence, fuzz
 
 FUZZ = fuzz(200)
 
@@ -67,7 +67,7 @@ def test_any_name(folder, name):
 
 @pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")
 def test_links_of_the_user(folder, tmp_path):
-    """Models on another disk, linked as a file or a folder, under two names; a link that leads nowhere harms nothing."""
+    """Models on another disk, linked as a file or a folder, under two names; a dead link is skipped."""
     root = folder._roots()[0]
     (tmp_path / "disk").mkdir()
     (tmp_path / "disk" / "far.ckpt").write_bytes(b"numbers")
@@ -84,7 +84,7 @@ def test_links_of_the_user(folder, tmp_path):
 
 @pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")
 def test_folders_in_a_circle(folder):
-    """Each model once, at once: every link back doubles the ways around, and the host's own walk would take all of them."""
+    """Each model is found once and quickly, although links back make the number of paths explode."""
     root = folder._roots()[0]
     before = folder.choices()
     for number in range(8):
@@ -120,7 +120,7 @@ def test_any_name_to_save(host, folder, name):
 
 
 @pytest.mark.parametrize("name", ["x" * 300, "é" * 150, "NUL", "com1.x", ".hidden", "a/b", "..\\a", "a\nb", "", "   "])
-def test_names_that_are_none(host, folder, name):
+def test_unusable_names(host, folder, name):
     refused(folder.save, checkpoint(host), name)
 
 
@@ -129,13 +129,13 @@ def test_a_full_disk_or_no_folder(host, folder, tmp_path, monkeypatch):
     monkeypatch.setattr(folder, "_roots", lambda: [tmp_path / "secret.ckpt" / "tcan"])
     refused(folder.save, checkpoint(host), "a")
     monkeypatch.setattr(folder, "_roots", lambda: [root])
-    nowhere = root / "no folder" / "a"  # what safetensors itself says where it cannot write
+    nowhere = root / "no folder" / "a"  # safetensors' own message when it cannot write
     monkeypatch.setattr("safetensors.torch.save_file", lambda tensors, path, **_: save_file(tensors, nowhere))
     refused(folder.save, checkpoint(host), "a")
     assert not (root / "a.safetensors").exists() and not list(root.glob("*.part"))
 
 
-def test_a_folder_is_no_file_to_replace(host, folder):
+def test_a_folder_is_not_replaced(host, folder):
     root = folder._roots()[0]
     (root / "a.safetensors").mkdir()
     refused(folder.save, checkpoint(host), "a")

@@ -1,4 +1,4 @@
-"""Strangers' files: refused in a sentence, without their code being run, in no more memory than they deserve."""
+"""Untrusted files: a clear error, their code never runs, and memory stays near the file's size."""
 
 import os
 import subprocess
@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from tcan_modules.weights.checkpoint import load_checkpoint
 from tcan_modules.weights.messages import CheckpointError
-from tests.helpers.strangers import assert_sentence, bombs, damaged, fuzz, safetensors_file, saved, zip_file
+from tests.helpers.untrusted_files import assert_sentence, bombs, damaged, fuzz, safetensors_file, saved, zip_file
 
 FUZZ = fuzz(150)
 
 
 def load(path: Path):
-    """The checkpoint, or None where it is refused in a sentence; whatever else comes of the file is raised."""
+    """The checkpoint, or None if it is refused with a clear error; other errors are raised."""
     try:
         return load_checkpoint([path], path.name)
     except CheckpointError as error:
@@ -39,7 +39,7 @@ from pathlib import Path
 import torch
 from tcan_modules.weights.messages import CheckpointError
 from tcan_modules.weights.checkpoint import load_checkpoint
-from tests.helpers.strangers import MANY, assert_sentence
+from tests.helpers.untrusted_files import MANY, assert_sentence
 resource.setrlimit(resource.RLIMIT_AS, (16 << 30, 16 << 30))
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << (0 if sys.platform == "darwin" else 10)
 before = peak()
@@ -58,7 +58,7 @@ print("done,", (peak() - before) >> 20, "MB in all")
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows does not limit a process by itself")
 def test_bombs(tmp_path):
-    """In a process of its own, whose highest memory ever is what counts."""
+    """In a separate process, whose peak memory counts."""
     for name, content in bombs().items():
         assert len(content) <= 17 << 20
         (tmp_path / name).write_bytes(content)
@@ -82,7 +82,7 @@ WHOLE = {
 
 @st.composite
 def mutated(draw) -> tuple[str, bytes]:
-    """A good file with bytes flipped, cut out, doubled or put in."""
+    """A good file with bytes flipped, removed, doubled or inserted."""
     name = draw(st.sampled_from(sorted(WHOLE)))
     content = bytearray(WHOLE[name])
     for _ in range(draw(st.integers(1, 4))):
@@ -112,7 +112,7 @@ def test_mutated_bytes(tmp_path_factory, case):
     name, content = case
     path = tmp_path_factory.getbasetemp() / f"mutated_{name}"
     path.write_bytes(content)
-    assert load(path) is None  # none of these is a whole network
+    assert load(path) is None  # none of these is a complete network
 
 
 GLOBALS = (
@@ -149,7 +149,7 @@ OPERATIONS = st.one_of(
 @FUZZ
 @given(st.lists(OPERATIONS, max_size=30), st.booleans())
 def test_any_pickle(tmp_path_factory, operations, in_zip):
-    """Operations in any order, as no pickler would write them."""
+    """Pickle operations in any order, as no pickler writes them."""
     folder = tmp_path_factory.getbasetemp() / "pickles"
     folder.mkdir(exist_ok=True)
     path, content = folder / "any.ckpt", b"\x80\x02" + b"".join(operations) + b"."

@@ -1,4 +1,7 @@
-"""Strangers' tensors under names that we know: renamed, reshaped, of other types, without numbers. A sentence or a network that runs."""
+"""Untrusted tensors with known names, renamed, reshaped or of other types.
+
+The result is a clear error or a network that runs.
+"""
 
 from pathlib import Path
 
@@ -9,8 +12,8 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from tests.helpers.reference_set import FOLDER
-from tests.helpers.strangers import assert_sentence, fuzz
 from tests.helpers.tiny_models import tiny_checkpoint
+from tests.helpers.untrusted_files import assert_sentence, fuzz
 
 HUGE = 1 << 40
 FUZZ = fuzz(40)
@@ -27,7 +30,7 @@ def good(tmp_path_factory) -> dict[str, dict[str, torch.Tensor]]:
 
 
 class Loader:
-    """All that the nodes build from files, which are given as tensors."""
+    """Build everything that the nodes build from files, here from tensors."""
 
     def __init__(self, host):
         self.checkpoint, self.models, self.apply, self.appearance = (
@@ -41,7 +44,7 @@ class Loader:
         )
 
     def __call__(self, files: dict[str, dict[str, torch.Tensor]], monkeypatch) -> list[str]:
-        """The sentences that were said on the way; whatever else goes wrong is raised."""
+        """The clear errors on the way; any other error is raised."""
         said = []
 
         def attempt(step):
@@ -79,7 +82,7 @@ def loader(host) -> Loader:
     return Loader(host)
 
 
-def test_good_files_say_nothing(loader, good, monkeypatch):
+def test_good_files_give_no_errors(loader, good, monkeypatch):
     for name, tensors in good.items():
         assert loader({name: tensors}, monkeypatch) == []
     trio = {name: good[name] for name in ("unet", "appearance_encoder", "temporal_controlnet")}
@@ -121,7 +124,7 @@ NAMES = {
     "a dot": lambda name: ".",
     "surrogate": lambda name: name + "\udcff",
 }
-# the tensors that shapes and kinds are read from
+# the tensors by whose names and shapes a file is recognized
 TELLING = (
     "conv_in.weight",
     "conv_out.weight",
@@ -142,7 +145,7 @@ TELLING = (
 @pytest.mark.parametrize("edit", EDITS)
 @pytest.mark.parametrize("kind", ["unet", "packed"])
 def test_every_tensor_edited(loader, good, kind, edit, monkeypatch):
-    """All at once: whichever is looked at first."""
+    """All tensors at once, since any may be read first."""
     edited = {name: EDITS[edit](tensor) for name, tensor in good[kind].items()}
     said = loader({kind: {name: tensor for name, tensor in edited.items() if tensor is not None}}, monkeypatch)
     assert said or edit in ("double", "bfloat16", "eight bits", "shorter", "turned")
@@ -150,7 +153,7 @@ def test_every_tensor_edited(loader, good, kind, edit, monkeypatch):
 
 @st.composite
 def edits(draw) -> tuple[str, list[tuple[str, int, str]]]:
-    """A kind of file, and what is done to a few of its tensors: (part of their names, which of them, how)."""
+    """A kind of file, and edits of a few of its tensors: (part of their names, which of them, how)."""
     one = st.tuples(st.sampled_from(TELLING) | st.just(""), st.integers(0, 2000), st.sampled_from([*EDITS, *NAMES]))
     kind = draw(st.sampled_from(["unet", "appearance_encoder", "temporal_controlnet", "packed", "motion_module"]))
     return kind, draw(st.lists(one, min_size=1, max_size=4))
@@ -199,7 +202,7 @@ def test_edited_tensors(loader, good, case):
         {"something": torch.zeros(4)},
     ],
 )
-def test_a_vae_that_is_none(host, loader, good, vae, monkeypatch):
+def test_not_a_vae(host, loader, good, vae, monkeypatch):
     tensors = good["packed"] | {f"first_stage_model.{name}": tensor for name, tensor in vae.items()}
     monkeypatch.setattr(loader.checkpoint, "read_file", lambda path: tensors)
     with pytest.raises(ValueError) as caught:

@@ -1,4 +1,4 @@
-"""`python dev.py python -m tests.gpu.kit OUT`: lays a folder that runs the GPU suite on a machine without a network.
+"""`python dev.py python -m tests.gpu.kit OUT`: make a folder that runs the GPU suite offline.
 
 In it are ``payload.tar.xz`` (the ComfyUI that dev.py uses, this pack, and the packages that the machine lacks) and ``run.py``, which
 needs nothing but that machine's own Python and PyTorch.
@@ -16,7 +16,7 @@ from tests.gpu.kit import packages
 from tests.gpu.kit.files import host_files, pack_files
 from tests.helpers.scratch import ROOT
 
-LIMIT = 60 * 2**20  # 64 MiB may travel, and what is left of the working tree travels along
+LIMIT = 60 * 2**20  # 64 MiB may travel, together with the working tree
 PAYLOAD = "payload.tar.xz"
 
 

@@ -1,4 +1,4 @@
-"""The files of the host and of the pack that the GPU suite needs; nothing that is large and not read for SD1.5."""
+"""The files of the host and of the pack that the GPU suite needs, without large ones."""
 
 import os
 import subprocess
@@ -9,11 +9,11 @@ from tests.helpers.reference_set import TRIO
 from tests.helpers.scratch import ROOT
 
 LARGE = 100_000
-# Of the host: web pages, models of other kinds, and what only its own developers run.
+# Left out of the host: web pages, models of other kinds, and its developers' tools.
 HOST_WITHOUT = {"web", "blueprints", "tests", "tests-unit", "script_examples", "models", "input", "output", "temp", "user"}
 HOST_WITHOUT |= {"custom_nodes", "comfy_api_nodes", "__pycache__"}
 SD15_TOKENS = Path("comfy/sd1_tokenizer")
-# Of the pack: pictures, the trained model, and tensors that belong to other tests.
+# Left out of the pack: pictures, the trained model, and tensors of other tests.
 PACK_WITHOUT = ("models/", "docs/", "web/", ".ci/", "tests/reference/")
 PICTURES = {".jpg", ".png", ".webp", ".gif", ".mp4"}
 
@@ -30,7 +30,7 @@ def host_files(host: Path) -> Iterator[Path]:
 
 
 def pack_files() -> Iterator[Path]:
-    """Paths below this repository, with changes that are not committed yet."""
+    """Paths below this repository, uncommitted files included."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,

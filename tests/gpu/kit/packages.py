@@ -1,4 +1,4 @@
-"""The packages that a host asks for and a bare machine lacks, installed into a folder for that machine's Python."""
+"""Install the packages that the host needs and a bare machine lacks, for its Python."""
 
 import json
 import subprocess
@@ -18,13 +18,13 @@ NOT_NEEDED = MACHINE["not needed"].keys() | {canonicalize_name(name) for name in
 
 
 def asked_for(host: Path) -> list[Requirement]:
-    """The lines of a host's ``requirements.txt``, and what our tests need."""
+    """The lines of a host's ``requirements.txt`` and the packages of our tests."""
     lines = (line.split("#")[0].strip() for line in (host / "requirements.txt").read_text(encoding="utf-8").splitlines())
     return [Requirement(line) for line in (*lines, *CARRIED) if line and not line.startswith("-")]
 
 
 def install(requirements: Iterable[Requirement], target: Path) -> list[str]:
-    """Install what the machine lacks, and what that needs in turn; returns names with versions."""
+    """Install what the machine lacks with its dependencies; return names with versions."""
     todo, seen = list(requirements), set()
     while todo:
         missing = {}

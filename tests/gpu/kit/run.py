@@ -1,7 +1,9 @@
-"""`python3 run.py OUT`: the GPU suite and the GPU tables of the benchmark, without a network. Standard library only.
+"""`python3 run.py OUT`: the GPU suite and the benchmark's GPU tables, offline.
 
-Writes ``gpu.json`` and ``gpu.txt`` into OUT, anew after each stage, so that a stage that crashes or takes too long loses nothing
-but itself. ``--only`` runs some of the stages, ``--rehearse`` all of them on the CPU with small models.
+Standard library only.
+
+Writes ``gpu.json`` and ``gpu.txt`` into OUT after each stage, so that a stage that crashes or takes too long loses only its own
+results. ``--only`` runs some of the stages, ``--rehearse`` all of them on the CPU with small models.
 """
 
 import argparse
@@ -23,7 +25,7 @@ BENCHMARKS = {
     "long video on 8 GB": (("--only", "long", "--gigabytes", "8"), 100),
     "bfloat16": (("--only", "card", "--bfloat16"), 90),
 }
-TESTS = {  # files of the suite that share a process, and the most seconds
+TESTS = {  # files of the suite that share a process, and their time limit in seconds
     "wired together": (("test_nodes.py", "test_combinations.py"), 110),
     "authors' loops": (("test_loops.py",), 80),
     "memory modes": (("test_memory_modes.py",), 150),
@@ -31,11 +33,11 @@ TESTS = {  # files of the suite that share a process, and the most seconds
     "compile": (("test_compile.py",), 240),
 }
 ORDER = ("models", "wired together", "authors' loops", "memory modes", "faults", *BENCHMARKS, "compile")
-PATIENCE = 6  # times as long on a CPU
+PATIENCE = 6  # how many times as long a stage may take on a CPU
 
 
 class Kit:
-    """An unpacked kit, and what has been found so far."""
+    """An unpacked kit and its results so far."""
 
     def __init__(self, folder: Path, out: Path, rehearse: bool):
         self.folder, self.out, self.rehearse = folder, out, rehearse
@@ -43,12 +45,12 @@ class Kit:
         self.scratch.mkdir(exist_ok=True)
         paths = [folder / "pack", folder / "host", folder / "site"]  # the host has a folder named tests too
         self.environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, paths)), "HF_HUB_OFFLINE": "1"}
-        # as the host's main.py, which is not the main program here, sets it for a card
+        # as the host's main.py sets it for a card; here it is not the main program
         self.environment.setdefault("PYTORCH_CUDA_ALLOC_CONF", "backend:cudaMallocAsync")
         self.found: dict = {"machine": {}, "stages": {}, "tests": {}, "benchmarks": {}}
 
     def python(self, arguments: list[str], limit: float) -> tuple[str, str]:
-        """Runs it; returns "ok" or what went wrong, and what it printed."""
+        """Run Python; return "ok" or the reason of a failure, and its output."""
         log = self.scratch / "log"
         with log.open("wb") as out:
             process = subprocess.Popen(
@@ -67,7 +69,7 @@ class Kit:
                 outcome = f"stopped after {limit:.0f} s"
             finally:
                 with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)  # what it has started ends with it
+                    os.killpg(process.pid, signal.SIGKILL)  # ends its children too
                 process.wait()
         return outcome, log.read_text(errors="replace")
 
@@ -79,7 +81,7 @@ class Kit:
         )
 
     def stage(self, name: str, limit: float) -> None:
-        """Runs a stage and writes what it found."""
+        """Run a stage and write its results."""
         results, figures = self.scratch / "results.jsonl", self.scratch / "figures.json"
         for file in (results, figures):
             file.unlink(missing_ok=True)
@@ -111,7 +113,7 @@ class Kit:
 
 
 def as_text(found: dict) -> str:
-    """The same to be read."""
+    """The results as text for a reader."""
     lines = [f"{key}: {value}" for key, value in found["machine"].items()]
     for name, stage in found["stages"].items():
         lines += ["", f"== {name}: {stage['outcome']}, {stage['seconds']} s"]

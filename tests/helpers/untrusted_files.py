@@ -1,4 +1,7 @@
-"""Files as strangers may make them, and what must never come of them: the code in one, a traceback, more memory than it deserves."""
+"""Damaged and malicious weight files. They must end in a clear error.
+
+Never in their own code, a traceback, or more memory than the file's size justifies.
+"""
 
 import io
 import json
@@ -14,7 +17,7 @@ from hypothesis import HealthCheck, settings
 
 
 def fuzz(examples: int) -> settings:
-    """Hypothesis on that many examples, always the same ones; ``STRANGERS_EXAMPLES=3000`` looks for new ones."""
+    """Settings of Hypothesis: always the same examples; ``STRANGERS_EXAMPLES=3000`` looks for new ones."""
     asked = os.environ.get("STRANGERS_EXAMPLES")
     return settings(
         max_examples=int(asked or examples),
@@ -25,19 +28,20 @@ def fuzz(examples: int) -> settings:
 
 
 def assert_sentence(error: Exception) -> None:
-    """One line for a person, that says what is wrong and what to do."""
+    """The error must be one line that says what is wrong and what to do."""
     text = str(error)
     assert type(error).__name__ in ("CheckpointError", "ValueError"), f"{type(error).__name__}: {text}"
     assert 40 < len(text) < 600 and text.isprintable() and text.endswith(".") and (text[0].isupper() or text[0] == "'"), text
 
 
 def safetensors_file(header: dict | bytes, numbers: bytes = b"", length: int | None = None) -> bytes:
+    """A safetensors file; ``length`` is the one that it claims for its header."""
     header = header if isinstance(header, bytes) else json.dumps(header).encode()
     return struct.pack("<Q", len(header) if length is None else length) + header + numbers
 
 
 def zip_file(pickled: bytes, numbers: dict[str, bytes] | None = None, compression: int = zipfile.ZIP_STORED) -> bytes:
-    """As torch.save writes one."""
+    """A zip file as torch.save writes it."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", compression) as archive:
         archive.writestr("archive/data.pkl", pickled)
@@ -49,13 +53,14 @@ def zip_file(pickled: bytes, numbers: dict[str, bytes] | None = None, compressio
 
 
 def saved(content, **options) -> bytes:
+    """A file of torch.save."""
     file = io.BytesIO()
     torch.save(content, file, **options)
     return file.getvalue()
 
 
 class Call:
-    """Pickled, it is a call."""
+    """An object whose pickle calls a function."""
 
     def __init__(self, function: Callable, *arguments):
         self.call = function, arguments
@@ -65,11 +70,12 @@ class Call:
 
 
 def pickled(content) -> bytes:
+    """A pickle of the protocol that torch.save uses."""
     return pickle.dumps(content, protocol=2)
 
 
 class _Storage:
-    """Stands for a file's numbers in a pickle."""
+    """A stand-in for a file's numbers in a pickle."""
 
     def __init__(self, elements: int):
         self.elements = elements
@@ -81,7 +87,7 @@ class _Pickler(pickle.Pickler):
 
 
 def tensor_pickle(size: tuple, stride: tuple, elements: int = 16, offset: int = 0) -> bytes:
-    """A pickled tensor with sizes that torch.save would not write; 64 bytes of numbers belong to it."""
+    """A pickled tensor of sizes that torch.save does not write; it has 64 bytes of numbers."""
     tensor = Call(torch._utils._rebuild_tensor_v2, _Storage(elements), offset, size, stride, False, OrderedDict())
     file = io.BytesIO()
     _Pickler(file, protocol=2).dump({"conv_in.weight": tensor})
@@ -89,11 +95,11 @@ def tensor_pickle(size: tuple, stride: tuple, elements: int = 16, offset: int = 
 
 
 def hex_chain(rounds: int) -> bytes:
-    """Each call of a codec doubles a text; thirty-five of them make a terabyte of one letter."""
+    """A pickle whose codec calls each double a text: 35 of them make 32 GB of one letter."""
     return b"\x80\x02" + b"c_codecs\nencode\n" * rounds + b"X\x01\x00\x00\x00a" + b"X\x03\x00\x00\x00hex\x86R" * rounds + b"."
 
 
-MANY = 1 << 30  # bytes: enough to see, too few to stop the machine where a bomb goes off
+MANY = 1 << 30  # bytes: enough to measure, too few to stop the machine
 EMPTY_LISTS = b"\x80\x02" + b"]" * (MANY >> 6) + b"."  # 56 bytes and a pointer for each byte
 NUMBER = {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}
 
@@ -121,7 +127,7 @@ def bombs() -> dict[str, bytes]:
 
 
 def damaged() -> dict[str, bytes]:
-    """Files that are wrong in themselves, each in its own way."""
+    """Damaged files, each in another way."""
     whole = saved({"conv_in.weight": torch.ones(8, 4)})
     return {
         "empty.safetensors": b"",
