@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from tcan_modules.training.frames import FrameCount
 from tcan_modules.training.model import noise_schedule
 from tcan_modules.training.networks import new_controlnet, new_unet
-from tcan_modules.training.reading import AppearanceFeatures, read_appearance
+from tcan_modules.training.reference_attention import ReferenceTokens, add_reference_attention
 from tcan_modules.training.state import corner
 from tcan_modules.training.steps import draw_noise, to_signed
 from tcan_modules.weights.architecture import Architecture
@@ -54,9 +54,9 @@ class PuppetBase(nn.Module):
         self.controlnet.controlnet_cond_embedding = ControlNetConditioningEmbedding(
             ARCHITECTURE.block_channels[0], block_out_channels=HINT_CHANNELS
         )
-        self.mates = AppearanceFeatures(self.unet, lambda features: features.roll(len(features) // 2, 0))
-        read_appearance(self.unet, self.mates, FrameCount())
-        self.matches = Matches(self.unet, self.mates)
+        self.partner_tokens = ReferenceTokens(self.unet, lambda features: features.roll(len(features) // 2, 0))
+        add_reference_attention(self.unet, self.partner_tokens, FrameCount())
+        self.matches = Matches(self.unet, self.partner_tokens)
         self.vae = vae.requires_grad_(False)
         self.scheduler = noise_schedule(V_PREDICTION)
         self.register_buffer("empty_prompt", empty_prompt(), persistent=False)
@@ -84,14 +84,16 @@ class PuppetBase(nn.Module):
         noise, times = draw_noise(latents, generator)
         half = len(latents) // 2
         nearer, apart = torch.rand(2, half, generator=generator).to(latents.device)
-        self.mates.dropped = (apart < APART).repeat(2) | ~batch["paired"][order]
+        self.partner_tokens.dropped = (apart < APART).repeat(2) | ~batch["paired"][order]
         # the second of a pair is the clearer one, as a reference is
-        times[half:] = torch.where(self.mates.dropped[half:], times[half:], (times[half:] * nearer).long())
+        times[half:] = torch.where(self.partner_tokens.dropped[half:], times[half:], (times[half:] * nearer).long())
         noisy = self.scheduler.add_noise(latents, noise, times)
         pose = batch["pose"][order, 0].float() / 255
         prediction = self.predict(noisy, times, pose, half)
         denoising = F.mse_loss(prediction, self.scheduler.get_velocity(latents, noise, times))
-        return denoising + MATCHING * self.matches.loss(batch["pixels"][order, 0], batch["joints"][order, 0], ~self.mates.dropped)
+        return denoising + MATCHING * self.matches.loss(
+            batch["pixels"][order, 0], batch["joints"][order, 0], ~self.partner_tokens.dropped
+        )
 
 
 def wide_hints(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from tcan_modules.pose.draw import LIMBS
-from tcan_modules.training.reading import AppearanceFeatures, meeting_blocks
+from tcan_modules.training.reference_attention import ReferenceTokens, reference_blocks
 
 TOLERANCE = 10  # of 255: pictures that differ less show the same
 SIDES = (8, 16)  # grids of the layers that learn it: on 4 x 4 cells there is too much in each
@@ -73,15 +73,15 @@ def mismatch(logs: torch.Tensor, pixels: torch.Tensor, joints: torch.Tensor, pai
 class Matches:
     """Watches the self-attention of a UNet's up blocks that read a mate's features, and says how badly it finds the matches."""
 
-    def __init__(self, unet: nn.Module, mates: AppearanceFeatures):
-        self.mates = mates
+    def __init__(self, unet: nn.Module, partner_tokens: ReferenceTokens):
+        self.partner_tokens = partner_tokens
         self.seen: list[torch.Tensor] = []
-        for name, block in meeting_blocks(unet).items():
+        for name, block in reference_blocks(unet).items():
             block.attn1.register_forward_pre_hook(lambda layer, inputs, name=name: self._look(layer, inputs[0], name))
 
     def _look(self, layer: nn.Module, own: torch.Tensor, name: str) -> None:
-        if torch.is_grad_enabled() and math.isqrt(own.shape[1]) in SIDES and name in self.mates.kept:
-            self.seen.append(log_chances(layer, own, self.mates.kept[name]))
+        if torch.is_grad_enabled() and math.isqrt(own.shape[1]) in SIDES and name in self.partner_tokens.features:
+            self.seen.append(log_chances(layer, own, self.partner_tokens.features[name]))
 
     def loss(self, pixels: torch.Tensor, joints: torch.Tensor, paired: torch.Tensor) -> torch.Tensor:
         """`mismatch`, the mean over the layers that were seen since the last time; none without gradients."""

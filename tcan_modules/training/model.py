@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from ..weights.checkpoint import Checkpoint
 from .frames import FrameCount, insert_temporal, joint_norms, load_temporal, repeat_frames
 from .networks import appearance_from_state, controlnet_from_state, unet_from_state
-from .reading import AppearanceFeatures, read_appearance
+from .reference_attention import ReferenceTokens, add_reference_attention
 
 LORA_TARGETS = [f"{attention}.to_{part}" for attention in ("attn1", "attn2") for part in "qkv"]
 CONTROLNET_BLOCKS = (2, 3)  # down blocks of the ControlNet that have temporal layers in the authors' model (resolutions 4 and 8)
@@ -68,8 +68,8 @@ class TCAN(nn.Module):
         self._add_lora(checkpoint, rank)
         if temporal:
             self._add_temporal(checkpoint, controlnet_blocks, max_frames)
-        self.features = AppearanceFeatures(self.appearance)
-        read_appearance(self.unet, self.features, self.count)
+        self.reference_tokens = ReferenceTokens(self.appearance)
+        add_reference_attention(self.unet, self.reference_tokens, self.count)
         self.scheduler = noise_schedule(checkpoint.v_prediction, **(schedule or {}))
         self.requires_grad_(False)
 
@@ -146,9 +146,9 @@ class TCAN(nn.Module):
         """
         rows, frames = noisy.shape[:2]
         self.count.frames, self.control_count.frames = frames, frames if temporal_control else 1
-        self.features.clear()
+        self.reference_tokens.forget()
         self.appearance(reference, timesteps, text, return_dict=False)
-        self.features.dropped = dropped
+        self.reference_tokens.dropped = dropped
         latents, times, texts = noisy.flatten(0, 1), repeat_frames(timesteps, frames), repeat_frames(text, frames)
         down, middle = self.controlnet(latents, times, texts, controlnet_cond=pose.flatten(0, 1), return_dict=False)
         prediction = self.unet(

@@ -19,7 +19,7 @@ def base() -> PuppetBase:
 
 
 def predict(base: PuppetBase, noisy: torch.Tensor, apart: list[bool]) -> torch.Tensor:
-    base.mates.dropped = torch.tensor(apart).repeat(2)
+    base.partner_tokens.dropped = torch.tensor(apart).repeat(2)
     with torch.no_grad():
         return base.predict(noisy, torch.full((4,), 500), torch.zeros(4, 3, 64, 64), 2)
 

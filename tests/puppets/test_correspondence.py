@@ -91,7 +91,7 @@ def test_the_base_learns_from_it():
     with torch.no_grad():
         base(batch, torch.Generator().manual_seed(0))
     assert not base.matches.seen
-    base.mates.dropped = torch.tensor([False, False])
+    base.partner_tokens.dropped = torch.tensor([False, False])
     base.predict(torch.randn(2, 4, 16, 16), torch.tensor([100, 50]), torch.zeros(2, 3, 128, 128), 1)
     base.matches.loss(batch["pixels"][:, 0], batch["joints"][:, 0], torch.tensor([True, True])).backward()
     learned = {name for name, parameter in base.unet.named_parameters() if parameter.grad is not None and parameter.grad.any()}
