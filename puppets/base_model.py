@@ -9,12 +9,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from tcan_modules.training.frames import FrameCount
 from tcan_modules.training.model import noise_schedule
 from tcan_modules.training.networks import new_controlnet, new_unet
 from tcan_modules.training.reference_attention import ReferenceTokens, add_reference_attention
 from tcan_modules.training.state import corner
 from tcan_modules.training.steps import draw_noise, to_signed
+from tcan_modules.training.temporal_layers import FrameCount
 from tcan_modules.weights.architecture import Architecture
 
 from .correspondence import Matches

@@ -40,7 +40,7 @@ def cells(points: torch.Tensor, size: int, side: int) -> tuple[torch.Tensor, tor
     return torch.where(inside, row * side + column, 0), inside
 
 
-def log_chances(layer: nn.Module, own: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
+def log_attention(layer: nn.Module, own: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
     """Logarithm of a self-attention's weights on kept tokens, among these alone: ``[n, heads, own tokens, kept tokens]``."""
     query, key = (tensor.unflatten(-1, (layer.heads, -1)).transpose(1, 2) for tensor in (layer.to_q(own), layer.to_k(kept)))
     return (query @ key.transpose(-1, -2) / math.sqrt(query.shape[-1])).log_softmax(-1)
@@ -56,7 +56,7 @@ def mismatch(logs: torch.Tensor, pixels: torch.Tensor, joints: torch.Tensor, pai
     """How badly one layer finds the matches.
 
     Args:
-        logs: `log_chances` of it, ``[n, heads, tokens, tokens]``.
+        logs: `log_attention` of it, ``[n, heads, tokens, tokens]``.
         pixels: uint8 ``[n, 3, size, size]``; the mate of picture i is i + n/2, modulo n.
         joints: ``[n, 18, 2]`` in pixels.
         paired: which of them have a mate, bool ``[n]``.
@@ -81,7 +81,7 @@ class Matches:
 
     def _look(self, layer: nn.Module, own: torch.Tensor, name: str) -> None:
         if torch.is_grad_enabled() and math.isqrt(own.shape[1]) in SIDES and name in self.partner_tokens.features:
-            self.seen.append(log_chances(layer, own, self.partner_tokens.features[name]))
+            self.seen.append(log_attention(layer, own, self.partner_tokens.features[name]))
 
     def loss(self, pixels: torch.Tensor, joints: torch.Tensor, paired: torch.Tensor) -> torch.Tensor:
         """`mismatch`, the mean over the layers that were seen since the last time; none without gradients."""

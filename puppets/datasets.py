@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 from .character import Character
 from .clips import Clip, draw_clip
 from .motion import SIZE, Motion
-from .outliers import spoil
+from .outliers import add_outliers
 from .pose_images import draw_keypoints
 from .scene import draw_scene
 
@@ -30,7 +30,7 @@ class PuppetCrops(Dataset):
 
     def __getitem__(self, number: int) -> dict[str, torch.Tensor]:
         rng = np.random.default_rng([23, self.seed, number])
-        frame = _Stage(self.seed, number).clip(_MOTION, 1, rng.uniform(0, 99)).frames[0]
+        frame = _Setting(self.seed, number).clip(_MOTION, 1, rng.uniform(0, 99)).frames[0]
         left, top = rng.integers(0, SIZE - self.side + 1, 2)
         return {"pixels": channels_first(frame[top : top + self.side, left : left + self.side])}
 
@@ -47,8 +47,8 @@ class PuppetPictures(Dataset):
     def __getitem__(self, number: int) -> dict[str, torch.Tensor]:
         rng = np.random.default_rng([29, self.seed, number])
         paired = number >= self.alone
-        stage = _Stage(self.seed, number // 2 * 2 if paired else number)
-        clip = stage.clip(_REFERENCE_MOTION if paired and number % 2 else _MOTION, 1, rng.uniform(0, 99))
+        setting = _Setting(self.seed, number // 2 * 2 if paired else number)
+        clip = setting.clip(_REFERENCE_MOTION if paired and number % 2 else _MOTION, 1, rng.uniform(0, 99))
         return {
             "pixels": channels_first(clip.frames),
             "pose": channels_first(draw_keypoints(clip.keypoints, SIZE)),
@@ -68,9 +68,9 @@ class PuppetPairs(Dataset):
 
     def __getitem__(self, number: int) -> dict[str, torch.Tensor]:
         rng = np.random.default_rng([31, self.seed, number])
-        stage = _Stage(self.seed, number)
-        targets = [stage.clip(_MOTION, 1, rng.uniform(0, 99)) for _ in range(self.targets)]
-        reference = stage.clip(_REFERENCE_MOTION, 1, rng.uniform(0, 99))
+        setting = _Setting(self.seed, number)
+        targets = [setting.clip(_MOTION, 1, rng.uniform(0, 99)) for _ in range(self.targets)]
+        reference = setting.clip(_REFERENCE_MOTION, 1, rng.uniform(0, 99))
         keypoints = np.concatenate([target.keypoints for target in targets])
         return {
             "pixels": channels_first(np.concatenate([target.frames for target in targets])),
@@ -88,11 +88,11 @@ class PuppetClips(Dataset):
 
     def __getitem__(self, number: int) -> dict[str, torch.Tensor]:
         rng = np.random.default_rng([37, self.seed, number])
-        stage = _Stage(self.seed, number)
-        clip = stage.clip(_MOTION, self.frames, rng.uniform(0, 99))
-        reference = stage.clip(_REFERENCE_MOTION, 1, rng.uniform(0, 99))
+        setting = _Setting(self.seed, number)
+        clip = setting.clip(_MOTION, self.frames, rng.uniform(0, 99))
+        reference = setting.clip(_REFERENCE_MOTION, 1, rng.uniform(0, 99))
         share = self.outliers * rng.choice([0.0, 0.5, 1.0], p=(0.3, 0.2, 0.5))
-        seen = spoil(clip.keypoints, share, rng)[0]
+        seen = add_outliers(clip.keypoints, share, rng)[0]
         truth = {"true_pose": channels_first(draw_keypoints(clip.keypoints, SIZE))} if self.truth else {}
         return truth | {
             "pixels": channels_first(clip.frames),
@@ -101,7 +101,7 @@ class PuppetClips(Dataset):
         }
 
 
-class _Stage:
+class _Setting:
     """The character and the scene of a sample, drawn once for all its motions."""
 
     def __init__(self, seed: int, number: int):

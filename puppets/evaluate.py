@@ -22,7 +22,7 @@ from tcan_modules.training.report import contact_sheet, table
 
 from .clips import Clip, make_clip
 from .motion import SIZE
-from .outliers import spoil
+from .outliers import add_outliers
 from .pose_images import draw_keypoints
 from .recipe import FILE, GUIDANCE, STEPS
 
@@ -53,7 +53,7 @@ def make_case(seed: int, number: int, frames: int) -> Case:
     character, scene = (seed, number, CHARACTER), (seed, number, SCENE)
     clip = make_clip(character, scene, (seed, number, MOTION), frames, masks=True)
     reference = make_clip(character, scene, (seed, number, REFERENCE_MOTION), 1).frames[0]
-    seen, _ = spoil(clip.keypoints, OUTLIERS, np.random.default_rng([47, seed, number]))
+    seen, _ = add_outliers(clip.keypoints, OUTLIERS, np.random.default_rng([47, seed, number]))
     return Case(number, reference, clip, draw_keypoints(clip.keypoints, SIZE), draw_keypoints(seen, SIZE))
 
 

@@ -6,7 +6,7 @@ _ARMS, _LEGS = ((2, 3, 4), (5, 6, 7)), ((8, 9, 10), (11, 12, 13))
 _LIMBS = ((3, 4), (6, 7), (9, 10), (12, 13))  # what hangs below a shoulder or a hip
 
 
-def spoil(keypoints: np.ndarray, share: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def add_outliers(keypoints: np.ndarray, share: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Key points ``[frames, 18, 3]`` with outliers in ``share`` of the frames (rounded), and which frames they are (bool)."""
     spoiled = keypoints.copy()
     hit = np.zeros(len(keypoints), dtype=bool)

@@ -11,13 +11,13 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from tcan_modules.training.frames import repeat_frames
 from tcan_modules.training.model import TCAN
 from tcan_modules.training.sources import Start
 from tcan_modules.training.steps import draw_noise, to_signed
+from tcan_modules.training.temporal_layers import repeat_frames
 
 
-def left_over(found: Sequence[torch.Tensor], right: Sequence[torch.Tensor]) -> torch.Tensor:
+def relative_error(found: Sequence[torch.Tensor], right: Sequence[torch.Tensor]) -> torch.Tensor:
     """Squared error of residuals over their squares, mean over the residuals.
 
     Without the first of them: it leaves the network before any temporal layer.
@@ -27,7 +27,7 @@ def left_over(found: Sequence[torch.Tensor], right: Sequence[torch.Tensor]) -> t
 
 
 class PoseRepair(nn.Module):
-    """Loss of clips ``{"pixels": [rows, frames, 3, h, w], "pose": likewise, "true_pose": likewise}`` (uint8): `left_over`."""
+    """Loss of clips ``{"pixels": [rows, frames, 3, h, w], "pose": likewise, "true_pose": likewise}`` (uint8): `relative_error`."""
 
     def __init__(self, model: TCAN, start: Start):
         super().__init__()
@@ -52,4 +52,4 @@ class PoseRepair(nn.Module):
             noisy = self.scheduler.add_noise(latents, noise, times).flatten(0, 1)
             times = repeat_frames(times, frames)
             right = self.residuals(noisy, times, batch["true_pose"], 1)
-        return left_over(self.residuals(noisy, times, batch["pose"], frames), right)
+        return relative_error(self.residuals(noisy, times, batch["pose"], frames), right)

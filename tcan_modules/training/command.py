@@ -150,7 +150,7 @@ def main(arguments: list[str] | None = None) -> None:
 def _train(given: argparse.Namespace, stage: int) -> None:
     from .datasets import FramePairs, VideoClips
     from .poses import find_poses
-    from .sources import gather
+    from .sources import load_start
     from .stages import train_stage
     from .videos import find_videos
 
@@ -162,7 +162,7 @@ def _train(given: argparse.Namespace, stage: int) -> None:
     videos = find_videos(given.data, max(2, frames))
     log.info("%d videos with %d frames", len(videos), sum(video.frames.count for video in videos))
     find_poses(videos, given.detector, given.size, given.detector_models, _device())
-    start = gather(given.base, given.controlnet, given.vae, given.tcan)
+    start = load_start(given.base, given.controlnet, given.vae, given.tcan)
     if stage == 1:
         dataset = FramePairs(videos, given.size, given.seed)
         particular = {"rank": given.rank, "drop_reference": given.drop_reference}

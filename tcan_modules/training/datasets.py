@@ -33,7 +33,7 @@ def random_crop(width: int, height: int, rng: np.random.Generator) -> Box:
     return left / width, top / height, (left + across) / width, (top + down) / height
 
 
-def cut(pictures: list[Image.Image], box: Box, size: int) -> torch.Tensor:
+def crop_and_resize(pictures: list[Image.Image], box: Box, size: int) -> torch.Tensor:
     """Crop and resize pictures of any size to uint8 ``[n, 3, size, size]``."""
     out = []
     for picture in pictures:
@@ -77,5 +77,5 @@ def _sample(video: Video, poses: DrawnPoses, reference: int, targets: list[int],
     """Frames, poses and reference through the same crop."""
     frames = video.frames.read([reference, *targets])
     box = random_crop(*frames[0].size, rng)
-    pictures = cut(frames, box, size)
-    return {"pixels": pictures[1:], "pose": cut(poses.read(targets), box, size), "reference": pictures[0]}
+    pictures = crop_and_resize(frames, box, size)
+    return {"pixels": pictures[1:], "pose": crop_and_resize(poses.read(targets), box, size), "reference": pictures[0]}

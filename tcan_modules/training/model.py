@@ -5,9 +5,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from ..weights.checkpoint import Checkpoint
-from .frames import FrameCount, insert_temporal, joint_norms, load_temporal, repeat_frames
 from .networks import appearance_from_state, controlnet_from_state, unet_from_state
 from .reference_attention import ReferenceTokens, add_reference_attention
+from .temporal_layers import FrameCount, insert_temporal, joint_norms, load_temporal, repeat_frames
 
 LORA_TARGETS = [f"{attention}.to_{part}" for attention in ("attn1", "attn2") for part in "qkv"]
 CONTROLNET_BLOCKS = (2, 3)  # down blocks of the ControlNet that have temporal layers in the authors' model (resolutions 4 and 8)

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from .frames import FrameCount
+from .temporal_layers import FrameCount
 
 
 def reference_blocks(unet: nn.Module) -> dict[str, nn.Module]:

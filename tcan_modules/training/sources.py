@@ -37,7 +37,7 @@ class Start:
     empty_prompt: torch.Tensor  # [1, tokens, width]
 
 
-def gather(base: Path, controlnet: Path | None, vae: Path | None, tcan: list[Path]) -> Start:
+def load_start(base: Path, controlnet: Path | None, vae: Path | None, tcan: list[Path]) -> Start:
     """Read the pretrained parts of a run.
 
     Args:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from puppets.correspondence import log_chances, same_places
+from puppets.correspondence import log_attention, same_places
 from puppets.datasets import channels_first
 from puppets.evaluate import Case, make_case
 from puppets.recipe import open_packed
@@ -56,7 +56,7 @@ def places_found(start: Start, cases: list[Case]) -> dict[int, float]:
 
     def look(layer, own: torch.Tensor, name: str) -> None:
         side = math.isqrt(own.shape[1])
-        chances = log_chances(layer, own, model.reference_tokens.features[name]).diagonal(dim1=-2, dim2=-1).exp()
+        chances = log_attention(layer, own, model.reference_tokens.features[name]).diagonal(dim1=-2, dim2=-1).exp()
         still = same_places(channels_first(case.clip.frames), channels_first(case.reference[None]), side)
         found.setdefault(side, []).append(float((chances.amax(1) * still).sum() / still.sum()))
 

@@ -7,7 +7,7 @@ from puppets.character import Character
 from puppets.clips import make_clip
 from puppets.datasets import PuppetClips, PuppetPairs, PuppetPictures
 from puppets.motion import SIZE, STYLES, Motion, pose
-from puppets.outliers import spoil
+from puppets.outliers import add_outliers
 
 
 def clip(number: int, frames: int = 6, **options):
@@ -72,11 +72,11 @@ def test_the_scene_is_still_behind_the_character():
 
 def test_outliers_come_in_the_share_asked_for():
     keypoints = clip(4, frames=40).keypoints
-    spoiled, hit = spoil(keypoints, 0.2, np.random.default_rng(0))
+    spoiled, hit = add_outliers(keypoints, 0.2, np.random.default_rng(0))
     assert hit.sum() == 8
     assert np.array_equal(spoiled[~hit], keypoints[~hit])
     assert all(not np.array_equal(spoiled[frame], keypoints[frame]) for frame in np.flatnonzero(hit))
-    assert np.array_equal(spoil(keypoints, 0.0, np.random.default_rng(0))[0], keypoints)
+    assert np.array_equal(add_outliers(keypoints, 0.0, np.random.default_rng(0))[0], keypoints)
 
 
 def test_samples_are_functions_of_their_number():

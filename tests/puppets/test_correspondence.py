@@ -19,9 +19,9 @@ def pair() -> tuple[torch.Tensor, torch.Tensor]:
     return tuple(torch.cat([picture[name] for picture in pictures]) for name in ("pixels", "joints"))
 
 
-def told(log_chances: torch.Tensor, pixels: torch.Tensor, joints: torch.Tensor, paired=(True, True)) -> float:
+def told(log_attention: torch.Tensor, pixels: torch.Tensor, joints: torch.Tensor, paired=(True, True)) -> float:
     """The loss of attention ``[2, heads, tokens, tokens]``."""
-    return mismatch(log_chances, pixels, joints, torch.tensor(paired)).item()
+    return mismatch(log_attention, pixels, joints, torch.tensor(paired)).item()
 
 
 def attention(pixels: torch.Tensor, joints: torch.Tensor, sharpness: float, shift: int = 0) -> torch.Tensor:

@@ -8,7 +8,7 @@ import torch
 pytest.importorskip("diffusers")
 
 from puppets.datasets import PuppetClips
-from puppets.pose_repair import PoseRepair, left_over
+from puppets.pose_repair import PoseRepair, relative_error
 from tcan_modules.training.model import TCAN
 from tcan_modules.training.stages import temporal_part
 from tests.training.parts import RandomClips, losses_of, tiny_start
@@ -16,9 +16,9 @@ from tests.training.parts import RandomClips, losses_of, tiny_start
 
 def test_what_is_left_over():
     right = [torch.randn(2, 3) for _ in range(3)]
-    assert left_over(right, right) == 0
-    assert left_over([10 * right[0], *right[1:]], right) == 0  # the first is not theirs to mend
-    assert left_over([right[0], 0 * right[1], right[2]], right) == pytest.approx(0.5)
+    assert relative_error(right, right) == 0
+    assert relative_error([10 * right[0], *right[1:]], right) == 0  # the first is not theirs to mend
+    assert relative_error([right[0], 0 * right[1], right[2]], right) == pytest.approx(0.5)
 
 
 def test_right_poses_come_on_demand():

@@ -100,7 +100,7 @@ def _behind(module: _MotionModule):
     return hook
 
 
-CHOOSY = 2.5  # factor on queries and keys of new layers
+QUERY_KEY_SCALE = 2.5  # factor on queries and keys of new layers
 
 
 @torch.no_grad()
@@ -110,8 +110,8 @@ def _new_layer(channels: int, max_frames: int) -> TemporalTransformer:
         for attention in block.attention_blocks:
             attention.pos_encoder.pe.copy_(sinusoidal_positions(max_frames, channels))
             # with torch's own scale all frames weigh alike for a long time: a mean, which wrong poses enter and no temperature flattens
-            attention.to_q.weight.mul_(CHOOSY)
-            attention.to_k.weight.mul_(CHOOSY)
+            attention.to_q.weight.mul_(QUERY_KEY_SCALE)
+            attention.to_k.weight.mul_(QUERY_KEY_SCALE)
     nn.init.zeros_(layer.proj_out.weight)
     nn.init.zeros_(layer.proj_out.bias)
     return layer
