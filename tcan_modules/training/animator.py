@@ -79,34 +79,13 @@ class Animator:
         with torch.inference_mode():
             image, drawn = (torch.from_numpy(array).float() / 255 for array in (reference[None], poses))
             tcan, prompt, vae = self._load("whole" if variant.temporal else "no_temporal")
-            (appearance,) = self._run("TCANAppearanceEncode", tcan=tcan, vae=vae, image=image, width=0, height=0)
-            ptm = self._run("TCANPTMBuilder", pose_images=drawn, tau=3.0, min_resolution=0)[0] if variant.ptm else None
-            (model,) = self._run(
-                "TCANApply",
-                tcan=tcan,
-                appearance=appearance,
-                ptm=ptm,
-                appa_strength=variant.appa,
-                appearance_strength=variant.appearance,
-                beta_schedule="linear",
-            )
-            (control,) = self._run("TCANTemporalControlNet", tcan=tcan, temporal_strength=variant.temporal_control)
-            positive, negative = self._run(
-                "ControlNetApplyAdvanced",
-                positive=prompt,
-                negative=prompt,
-                control_net=control,
-                image=drawn,
-                strength=1.0,
-                start_percent=0.0,
-                end_percent=1.0,
-            )
+            model = self._model(tcan, vae, image, drawn, variant)
+            conds = self._conds(tcan, prompt, drawn, variant)
             frames, height, width = drawn.shape[:3]
             (latent,) = self._run(
                 "TCANMultiDiffusionSampler",
                 model=model,
-                positive=positive,
-                negative=negative,
+                **conds,
                 seed=seed,
                 steps=self._steps,
                 cfg=self._guidance,
@@ -121,6 +100,36 @@ class Animator:
                 noise_mode="repeat_window",
             )
             return vae.decode(latent["samples"]).float().clamp(0, 1).cpu().numpy()
+
+    def _model(self, tcan, vae, image: torch.Tensor, drawn: torch.Tensor, variant: Variant):
+        """The patched model for a reference picture ``[1, height, width, 3]`` and drawn poses ``[frames, height, width, 3]``."""
+        (appearance,) = self._run("TCANAppearanceEncode", tcan=tcan, vae=vae, image=image, width=0, height=0)
+        ptm = self._run("TCANPTMBuilder", pose_images=drawn, tau=3.0, min_resolution=0)[0] if variant.ptm else None
+        (model,) = self._run(
+            "TCANApply",
+            tcan=tcan,
+            appearance=appearance,
+            ptm=ptm,
+            appa_strength=variant.appa,
+            appearance_strength=variant.appearance,
+            beta_schedule="linear",
+        )
+        return model
+
+    def _conds(self, tcan, prompt, drawn: torch.Tensor, variant: Variant) -> dict:
+        """The positive and the negative cond with the Temporal ControlNet on drawn poses ``[frames, height, width, 3]``."""
+        (control,) = self._run("TCANTemporalControlNet", tcan=tcan, temporal_strength=variant.temporal_control)
+        positive, negative = self._run(
+            "ControlNetApplyAdvanced",
+            positive=prompt,
+            negative=prompt,
+            control_net=control,
+            image=drawn,
+            strength=1.0,
+            start_percent=0.0,
+            end_percent=1.0,
+        )
+        return {"positive": positive, "negative": negative}
 
     def _load(self, name: str) -> tuple:
         if name not in self._loaded:

@@ -32,33 +32,42 @@ def sample_clip(
     Returns:
         uint8 ``[frames, 3, h, w]``.
     """
+    device = empty_prompt.device
+    latent = vae.encode(to_signed(reference[None].to(device)))
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn((1, len(pose), 4, pose.shape[-2] // 8, pose.shape[-1] // 8), generator=generator).to(device)
+    conditions = {"text": empty_prompt, "pose": (pose.to(device).float() / 255)[None], "reference": latent}
+    pictures = vae.decode(_denoise(model, noise, conditions, steps, guidance)[0])
+    return ((pictures.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu()
+
+
+def _denoise(
+    model: TCAN, latents: torch.Tensor, conditions: dict[str, torch.Tensor], steps: int, guidance: float
+) -> torch.Tensor:
+    """DDIM from noise to latents.
+
+    Args:
+        latents: noise, ``[1, frames, 4, h, w]``.
+        conditions: ``text``, ``pose`` and ``reference`` of `TCAN.forward`, for one clip.
+
+    Returns:
+        Clean latents, same shape.
+    """
     from diffusers import DDIMScheduler
 
-    device = empty_prompt.device
+    device = latents.device
     scheduler = DDIMScheduler.from_config(model.scheduler.config)
     scheduler.set_timesteps(steps, device=device)
-    kept = vae.encode(to_signed(reference[None].to(device)))
-    frames = len(pose)
-    generator = torch.Generator().manual_seed(seed)
-    latents = torch.randn((1, frames, 4, pose.shape[-2] // 8, pose.shape[-1] // 8), generator=generator).to(device)
-    poses = (pose.to(device).float() / 255)[None]
     guided = guidance != 1.0
-    rows = 2 if guided else 1
+    clips = 2 if guided else 1  # without and with the reference
     dropped = torch.tensor([True, False], device=device) if guided else None
+    conditions = {name: tensor.expand(clips, *tensor.shape[1:]) for name, tensor in conditions.items()}
     for time in scheduler.timesteps:
-        noise = model(
-            latents.expand(rows, -1, -1, -1, -1),
-            time.expand(rows),
-            empty_prompt.expand(rows, -1, -1),
-            poses.expand(rows, -1, -1, -1, -1),
-            kept.expand(rows, -1, -1, -1),
-            dropped,
-        )
+        noise = model(latents.expand(clips, -1, -1, -1, -1), time.expand(clips), **conditions, dropped=dropped)
         if guided:
             noise = noise[:1] + guidance * (noise[1:] - noise[:1])
         latents = scheduler.step(noise, time, latents).prev_sample
-    pictures = vae.decode(latents[0])
-    return ((pictures.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu()
+    return latents
 
 
 def side_by_side(*columns: torch.Tensor) -> np.ndarray:

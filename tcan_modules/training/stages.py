@@ -4,6 +4,7 @@ Stage 1 trains the appearance UNet and the APPA LoRA on pairs of frames. Stage 2
 clips. Everything else is frozen, and its tensors leave a run bit for bit as they came.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -59,18 +60,25 @@ def train_stage(
     if options.mixed_precision != "no":
         model.halve_frozen({"fp16": torch.float16, "bf16": torch.bfloat16}[options.mixed_precision])
     step = StageStep(model, start.vae, start.empty_prompt, drop_reference if stage == 1 else 0.0)
-
-    def validate(folder: Path, number: int) -> None:
-        clip = sample_clip(model, start.vae, step.empty_prompt, validation["reference"], validation["pose"], **(sampling or {}))
-        frames = side_by_side(validation["reference"], validation["pose"], clip, validation["pixels"])
-        write_video(folder / "validation" / f"{number:06d}.mp4", frames)
+    validate = _validation(step, validation, sampling or {}) if validation else None
 
     def export(folder: Path, learned: Tensors) -> None:
         tensors = {name.removeprefix("model."): tensor for name, tensor in learned.items()}
         write_packed(folder / "tcan.safetensors", trained_checkpoint(start.checkpoint, stage, model, tensors), start)
 
-    trainer = Trainer(step, dataset, options, title=f"stage {stage}", export=export, validate=validate if validation else None)
+    trainer = Trainer(step, dataset, options, title=f"stage {stage}", export=export, validate=validate)
     return options.out / "tcan.safetensors" if trainer.run() else None
+
+
+def _validation(step: StageStep, sample: Tensors, sampling: dict) -> Callable[[Path, int], None]:
+    """A function of a folder and a step's number that writes the validation video of a sample."""
+
+    def validate(folder: Path, number: int) -> None:
+        clip = sample_clip(step.model, step.vae, step.empty_prompt, sample["reference"], sample["pose"], **sampling)
+        frames = side_by_side(sample["reference"], sample["pose"], clip, sample["pixels"])
+        write_video(folder / "validation" / f"{number:06d}.mp4", frames)
+
+    return validate
 
 
 def trained_checkpoint(begun: Checkpoint, stage: int, model: TCAN, learned: Tensors) -> Checkpoint:
