@@ -1,4 +1,4 @@
-"""Animations by the public nodes in a ComfyUI of this process: what an artist's graph would give."""
+"""Animations by the public nodes in a ComfyUI in this process, as in an artist's graph."""
 
 import asyncio
 import sys
@@ -19,7 +19,7 @@ WINDOW, OVERLAP = 16, 4
 
 @dataclass(frozen=True)
 class Variant:
-    """What is taken out of the whole model."""
+    """An ablation: the strengths and parts of the model that are used."""
 
     appa: float = 1.0
     appearance: float = 1.0
@@ -39,12 +39,14 @@ VARIANTS = {
 
 
 class Animator:
-    """The nodes with one packed file loaded. `PYTHONPATH` must lead to a ComfyUI, as ``python dev.py python`` sees to.
+    """The nodes, with one packed file loaded.
+
+    A ComfyUI must be on ``PYTHONPATH``; ``python dev.py python`` puts it there.
 
     Args:
         packed: a file with its VAE and its empty prompt.
-        steps: of sampling.
-        guidance: of sampling.
+        steps: sampling steps.
+        guidance: the scale of classifier-free guidance.
     """
 
     def __init__(self, packed: Path, steps: int, guidance: float):
@@ -63,6 +65,7 @@ class Animator:
         self._loaded: dict[str, tuple] = {}
 
     def close(self) -> None:
+        """Delete the temporary folder with the models."""
         self._base.cleanup()
 
     def animate(self, reference: np.ndarray, poses: np.ndarray, variant: Variant, seed: int, window: int = WINDOW) -> np.ndarray:
@@ -71,7 +74,9 @@ class Animator:
         Args:
             reference: uint8 ``[height, width, 3]``.
             poses: uint8 ``[frames, height, width, 3]``.
-            window: frames that are sampled at once; more than there are means one pass.
+            variant: which ablation.
+            seed: of the sampler's noise.
+            window: frames sampled together; a clip that is not longer is sampled in one pass.
 
         Returns:
             float32 ``[frames, height, width, 3]`` in 0..1.
@@ -138,7 +143,7 @@ class Animator:
         return self._loaded[name]
 
     def _run(self, node: str, **inputs) -> tuple:
-        """Outputs of a node; what is None is left unconnected."""
+        """The outputs of a node; inputs that are None stay unconnected."""
         cls = self._nodes[node]
         given = {name: value for name, value in inputs.items() if value is not None}
         output = cls.execute(**given) if hasattr(cls, "execute") else getattr(cls(), cls.FUNCTION)(**given)
@@ -146,7 +151,7 @@ class Animator:
 
 
 def _load_nodes(base: Path) -> dict:
-    """The node classes of the host and of this pack, in a process that has not imported the host yet."""
+    """The node classes of ComfyUI and of this pack; the process must not have imported ComfyUI before."""
     argv, sys.argv = sys.argv, ["main.py", "--base-directory", str(base), *([] if torch.cuda.is_available() else ["--cpu"])]
     try:
         import comfy.options

@@ -78,6 +78,6 @@ class _ReferenceAttention:
 
 
 def add_reference_attention(unet: nn.Module, reference: ReferenceTokens, count: FrameCount) -> None:
-    """Let the self-attentions of a denoising UNet's middle and up blocks see the reference tokens."""
+    """Let self-attention in a denoising UNet's middle and up blocks see reference tokens."""
     for name, block in reference_blocks(unet).items():
         block.attn1.set_processor(_ReferenceAttention(name, reference, count))

@@ -1,6 +1,6 @@
-"""Sample a clip with the networks in training, to look at them while they learn.
+"""Sampling with the networks in training, for the validation videos.
 
-One window, DDIM, guidance with the reference dropped on the unconditional side; the nodes do the same on the host's networks, and more.
+DDIM in one window; for guidance, the unconditional cond does not see the reference. The nodes do the same in ComfyUI, and more.
 """
 
 import numpy as np
@@ -26,6 +26,9 @@ def sample_clip(
     """Animate a reference picture.
 
     Args:
+        model: the networks.
+        vae: as `load_vae` gives it.
+        empty_prompt: ``[1, tokens, channels]``.
         reference: uint8 ``[3, h, w]``.
         pose: uint8 ``[frames, 3, h, w]``.
 
@@ -71,14 +74,21 @@ def _denoise(
 
 
 def side_by_side(*columns: torch.Tensor) -> np.ndarray:
-    """Clips ``[frames, 3, h, w]`` (or one picture, which stands still) next to each other, uint8 ``[frames, h, w', 3]``."""
+    """Clips next to each other in one video.
+
+    Args:
+        columns: uint8 ``[frames, 3, h, w]``; a single picture ``[3, h, w]`` is repeated for all frames.
+
+    Returns:
+        uint8 ``[frames, h, sum of the widths, 3]``.
+    """
     frames = max(len(column) for column in columns if column.ndim == 4)
     shown = [column if column.ndim == 4 else column.expand(frames, -1, -1, -1) for column in columns]
     return torch.cat(shown, dim=-1).permute(0, 2, 3, 1).contiguous().numpy()
 
 
 def write_video(path, frames: np.ndarray, rate: int = 12) -> None:
-    """Write uint8 RGB ``[frames, h, w, 3]`` (even sides) as H.264 in MP4."""
+    """Write frames, uint8 RGB ``[frames, h, w, 3]`` with even sides, as H.264 in MP4."""
     import av
 
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -96,7 +96,7 @@ def test_kept_key_points_are_drawn(tmp_path):
 
 
 def test_messages_name_the_remedy(tmp_path):
-    with pytest.raises(ValueError, match="no folder"):
+    with pytest.raises(ValueError, match="not a folder"):
         find_videos(tmp_path / "nowhere", 2)
     with pytest.raises(ValueError, match="holds no video"):
         find_videos(tmp_path, 2)
