@@ -1,4 +1,4 @@
-"""The puppets: a drawn world, the small model that is trained on it, and the model's evaluation.
+"""The puppets: a drawn world, the small model that is trained on it, and its evaluation.
 
-It stands beside the engine and uses it; nothing in ``tcan_modules`` or ``nodes`` knows it, and users do not install it.
+They use the engine; nothing in ``tcan_modules`` or ``nodes`` imports them, and users do not install them.
 """

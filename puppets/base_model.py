@@ -1,25 +1,26 @@
-"""The puppet model's base: a small SD-shaped UNet and its OpenPose ControlNet, in place of SD1.5 and its published ControlNet.
+"""The puppet model's base: a small UNet and OpenPose ControlNet in place of SD1.5's.
 
-Both are trained together, half of the pictures with their pose and half without, and are frozen ever after. At first every picture is
-alone; then two pictures of one character attend to each other, most of the time. SD1.5 brings that along: its self-attention finds what
-belongs together in two pictures without training ("reference-only"), and TCAN's stage 1 builds on it; here it is taught (`correspondence`).
+Both are trained together, half of the pictures with their pose and half without, and are frozen afterwards. At first each picture sees
+only itself; later most pictures attend to a partner, another picture of the same character. SD1.5 needs no such training: its
+self-attention finds corresponding points in two pictures ("reference-only"), and TCAN's stage 1 builds on that; here it is trained
+(`correspondence`).
 """
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from tcan_modules.training.frames import FrameCount
 from tcan_modules.training.model import noise_schedule
 from tcan_modules.training.networks import new_controlnet, new_unet
-from tcan_modules.training.reading import AppearanceFeatures, read_appearance
-from tcan_modules.training.state import corner
+from tcan_modules.training.reference_attention import ReferenceTokens, add_reference_attention
+from tcan_modules.training.state import Tensors, corner
 from tcan_modules.training.steps import draw_noise, to_signed
+from tcan_modules.training.temporal_layers import FrameCount
 from tcan_modules.weights.architecture import Architecture
 
 from .correspondence import Matches
 
-CONTEXT = 32  # width of the text embedding
+CONTEXT = 32  # channels of the text embedding
 ARCHITECTURE = Architecture(
     in_channels=4,
     out_channels=4,
@@ -31,20 +32,23 @@ ARCHITECTURE = Architecture(
     context_dim=CONTEXT,
 )
 HINT_CHANNELS, FULL_HINT_CHANNELS = (8, 16, 32, 64), (16, 32, 96, 256)
-# Predicted noise, divided by sqrt(alpha_bar) = 0.07 at the first timestep, would need the noise's own scale, which 16x16 latents do not fix
-# and group norms cannot see.
+# The first sampling step divides predicted noise by sqrt(alpha_bar) = 0.07, so its scale must be exact. That scale varies between latents
+# of 16x16, and group norms hide it from the UNet.
 V_PREDICTION = True
-MATCHING = 0.1  # weight of finding the matches, beside the loss of denoising
-APART = 0.3  # chance of a pair to be trained as two pictures that know nothing of each other
+MATCHING = 0.1  # weight of the matching loss; that of denoising is 1
+APART = 0.3  # share of pairs whose pictures do not see each other
 
 
 def empty_prompt() -> torch.Tensor:
-    """The embedding that stands for the empty prompt, ``[1, 4, 32]``: the same numbers in every puppet model."""
+    """The embedding of the empty prompt, ``[1, 4, 32]``, the same in every puppet model."""
     return torch.randn(1, 4, CONTEXT, generator=torch.Generator().manual_seed(0))
 
 
 class PuppetBase(nn.Module):
-    """UNet, ControlNet and frozen VAE. The ControlNet's hint layers are narrow while they train (`wide_hints`)."""
+    """UNet, ControlNet and frozen VAE.
+
+    The ControlNet's hint layers are narrow in training; `wide_hints` widens them.
+    """
 
     def __init__(self, vae: nn.Module):
         from diffusers.models.controlnets.controlnet import ControlNetConditioningEmbedding
@@ -54,15 +58,25 @@ class PuppetBase(nn.Module):
         self.controlnet.controlnet_cond_embedding = ControlNetConditioningEmbedding(
             ARCHITECTURE.block_channels[0], block_out_channels=HINT_CHANNELS
         )
-        self.mates = AppearanceFeatures(self.unet, lambda features: features.roll(len(features) // 2, 0))
-        read_appearance(self.unet, self.mates, FrameCount())
-        self.matches = Matches(self.unet, self.mates)
+        self.partner_tokens = ReferenceTokens(self.unet, lambda tokens: tokens.roll(len(tokens) // 2, 0))
+        add_reference_attention(self.unet, self.partner_tokens, FrameCount())
+        self.matches = Matches(self.unet, self.partner_tokens)
         self.vae = vae.requires_grad_(False)
         self.scheduler = noise_schedule(V_PREDICTION)
         self.register_buffer("empty_prompt", empty_prompt(), persistent=False)
 
     def predict(self, noisy: torch.Tensor, times: torch.Tensor, pose: torch.Tensor, controlled: int) -> torch.Tensor:
-        """Velocity in latents ``[n, 4, h, w]``; the first ``controlled`` of them see their pose (in 0..1, ``[n, 3, 8h, 8w]``)."""
+        """Predict the velocity of noisy latents.
+
+        Args:
+            noisy: ``[n, 4, h, w]``; picture i and picture i + n/2 are partners.
+            times: ``[n]``.
+            pose: pose images in 0..1, ``[n, 3, 8h, 8w]``.
+            controlled: number of pictures, from the first, that see their pose.
+
+        Returns:
+            ``[n, 4, h, w]``.
+        """
         text = self.empty_prompt.expand(len(noisy), -1, -1)
         down, middle = self.controlnet(
             noisy[:controlled], times[:controlled], text[:controlled], controlnet_cond=pose[:controlled], return_dict=False
@@ -74,9 +88,12 @@ class PuppetBase(nn.Module):
         )[0]
 
     def forward(self, batch: dict[str, torch.Tensor], generator: torch.Generator) -> torch.Tensor:
-        """Loss of pictures ``[n, 1, 3, h, w]``, n even; where ``paired`` (bool ``[n]``), those at 2k and 2k + 1 belong together.
+        """The loss of denoising and of matching.
 
-        ``joints`` of the bodies: ``[n, 1, 18, 2]`` in pixels.
+        Args:
+            batch: uint8 ``pixels`` and ``pose [n, 1, 3, h, w]``, ``joints [n, 1, 18, 2]`` in pixels, and bool ``paired [n]``: whether
+                pictures 2k and 2k + 1 are partners. n is even.
+            generator: of everything random.
         """
         order = torch.arange(len(batch["pixels"])).view(-1, 2).T.flatten()  # first of all pairs, then second of all pairs
         with torch.no_grad():
@@ -84,20 +101,22 @@ class PuppetBase(nn.Module):
         noise, times = draw_noise(latents, generator)
         half = len(latents) // 2
         nearer, apart = torch.rand(2, half, generator=generator).to(latents.device)
-        self.mates.dropped = (apart < APART).repeat(2) | ~batch["paired"][order]
-        # the second of a pair is the clearer one, as a reference is
-        times[half:] = torch.where(self.mates.dropped[half:], times[half:], (times[half:] * nearer).long())
+        self.partner_tokens.dropped = (apart < APART).repeat(2) | ~batch["paired"][order]
+        # the second of a pair has less noise, like a reference
+        times[half:] = torch.where(self.partner_tokens.dropped[half:], times[half:], (times[half:] * nearer).long())
         noisy = self.scheduler.add_noise(latents, noise, times)
         pose = batch["pose"][order, 0].float() / 255
         prediction = self.predict(noisy, times, pose, half)
         denoising = F.mse_loss(prediction, self.scheduler.get_velocity(latents, noise, times))
-        return denoising + MATCHING * self.matches.loss(batch["pixels"][order, 0], batch["joints"][order, 0], ~self.mates.dropped)
+        return denoising + MATCHING * self.matches.loss(
+            batch["pixels"][order, 0], batch["joints"][order, 0], ~self.partner_tokens.dropped
+        )
 
 
-def wide_hints(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """A ControlNet's state with its narrow hint layers written out at the width that every ControlNet has.
+def wide_hints(state: Tensors) -> Tensors:
+    """A ControlNet's state dict with its narrow hint layers at the usual width.
 
-    The channels that are added hold zeros, and SiLU keeps zeros, so the network computes the same.
+    The added channels are zero, and SiLU keeps zeros, so the network computes the same.
     """
     from diffusers.models.controlnets.controlnet import ControlNetConditioningEmbedding
 

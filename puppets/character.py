@@ -1,4 +1,4 @@
-"""Drawn characters: bodies of many proportions with hair, faces and patterned clothes, posed by any skeleton."""
+"""Drawn characters: bodies of many proportions with hair, faces and patterned clothes."""
 
 from dataclasses import dataclass
 
@@ -32,10 +32,10 @@ def _shade(color: Color, factor: float) -> Color:
 
 @dataclass(frozen=True)
 class Character:
-    """One identity: its body, and everything that is drawn on it."""
+    """One identity: the proportions of its body, and how it is drawn."""
 
     body: Proportions
-    limb: float  # half the width of an arm; legs are a little thicker
+    limb: float  # half the width of an arm; legs are slightly thicker
     skin: Color
     hair: Color
     hair_style: str
@@ -90,7 +90,7 @@ class Character:
         )
 
     def draw(self, brush: Brush, skeleton: Skeleton, frame: int) -> None:
-        """Draw one frame of a skeleton: back hair, legs, body, head, then the arms in front."""
+        """Draw one frame of a skeleton: back hair, legs, torso, head, then the arms in front."""
         joints = skeleton.joints[frame]
         head = _Head(skeleton, frame, self.body.head)
         self._back_hair(brush, head)
@@ -235,7 +235,7 @@ class Character:
 
 
 class _Head:
-    """Places on a tilted head, in its radii to the right and up."""
+    """Points on a tilted head, given in head radii to the right and up."""
 
     def __init__(self, skeleton: Skeleton, frame: int, radius: float):
         self.centre, self.radius, self.turn = skeleton.head[frame], radius, skeleton.turn[frame]
@@ -258,12 +258,12 @@ def _limb(brush: Brush, start: np.ndarray, end: np.ndarray, half_start: float, h
 
 
 def _inside(quad: np.ndarray, across: float, down: float) -> np.ndarray:
-    """A point of a quad (corners clockwise from the top left) by its shares of width and height."""
+    """The point of a quad ``[4, 2]`` (clockwise from the top left) at shares of its width and height."""
     top = quad[0] + across * (quad[1] - quad[0])
     bottom = quad[3] + across * (quad[2] - quad[3])
     return top + down * (bottom - top)
 
 
 def _cut(quad: np.ndarray, left: float, right: float, top: float, bottom: float) -> list[np.ndarray]:
-    """The part of a quad between shares of its width and height."""
+    """The part of a quad ``[4, 2]`` between shares of its width and height."""
     return [_inside(quad, left, top), _inside(quad, right, top), _inside(quad, right, bottom), _inside(quad, left, bottom)]

@@ -1,9 +1,9 @@
-"""The puppet world: endless, seeded clips of drawn characters with exact OpenPose-18 key points, 128 x 128.
+"""The puppet world: seeded clips of drawn characters with exact keypoints, 128 x 128.
 
-A clip is a character, a scene and a motion, each from a seed of its own: the same character can be posed by any motion in front of any
-scene, so the right answer of every animation is known. Drawn with numpy and PIL alone, about 3 ms a frame.
+A clip is a character, a scene and a motion, each from a seed: any motion can pose any character in front of any scene, so the right answer
+of every animation is known. Keypoints are OpenPose's 18. numpy and PIL draw a frame in about 3 ms.
 
-`datasets` makes endless training samples of them, `evaluate` the cases to measure on.
+`datasets` makes training samples of clips, `evaluate` makes the cases of the evaluation.
 """
 
 from dataclasses import dataclass
@@ -15,31 +15,31 @@ from .character import Character
 from .motion import SIZE, Motion, Skeleton, pose
 from .scene import SMOOTH, Brush, draw_scene
 
-SOFTNESS = 0.8  # standard deviation in pixels: edges are as soft as those of a scaled-down photo
+SOFTNESS = 0.8  # standard deviation of the blur in pixels: edges are as soft as those of a scaled-down photo
 
 
 @dataclass(frozen=True)
 class Clip:
-    """``frames`` and ``scene`` are uint8 RGB, ``[frames, 128, 128, 3]`` and ``[128, 128, 3]``."""
+    """A drawn clip and what is known of it."""
 
-    frames: np.ndarray
-    scene: np.ndarray
+    frames: np.ndarray  # uint8 RGB [frames, 128, 128, 3]
+    scene: np.ndarray  # uint8 RGB [128, 128, 3]
     keypoints: np.ndarray  # true [frames, 18, 3]: x, y in pixels, confidence
-    foreground: np.ndarray | None  # where the character shows, bool [frames, 128, 128]
+    foreground: np.ndarray | None  # where the character is visible, bool [frames, 128, 128]
 
 
 def make_clip(character, scene, motion, frames: int, *, start: float = 0.0, masks: bool = False) -> Clip:
     """Draw a clip from three seeds (ints or sequences of ints).
 
     Args:
-        start: frame of the motion to begin at; parts of one clip fit together.
-        masks: also draw where the character shows (a third more time).
+        start: the motion's frame at which the clip starts; clips of consecutive parts of a motion fit together.
+        masks: whether to find where the character is visible too (a third more time).
     """
     return draw_clip(Character.from_seed(character), draw_scene(scene), Motion.from_seed(motion, frames, start), masks=masks)
 
 
 def draw_clip(character: Character, scene: Image.Image, motion: Motion, masks: bool = False) -> Clip:
-    """`make_clip` from the things themselves."""
+    """Draw a clip of a character, a scene and a motion."""
     skeleton = pose(motion, character.body)
     frames = len(skeleton.joints)
     pictures = np.empty((frames, SIZE, SIZE, 3), dtype=np.uint8)
@@ -59,11 +59,14 @@ def _photo(canvas: Image.Image) -> np.ndarray:
 
 
 def _silhouette(character: Character, skeleton: Skeleton, frame: int) -> np.ndarray:
-    """Where the character shows, be it faintly at its soft edge, bool: drawn on two plain canvases, it looks the same there on both."""
+    """Where the character is visible, even faintly at its soft edge, bool ``[128, 128]``.
+
+    It is drawn on two plain backgrounds; where the pictures differ less than the backgrounds, it is visible.
+    """
     drawn = []
     for background in ((1, 2, 3), (254, 253, 252)):
         canvas = Image.new("RGB", (SIZE * SMOOTH, SIZE * SMOOTH), background)
         character.draw(Brush(canvas), skeleton, frame)
         drawn.append(_photo(canvas).astype(np.int16))
-    # the bare canvases differ by 251
+    # the backgrounds differ by 251
     return np.abs(drawn[0] - drawn[1]).mean(-1) < 245

@@ -1,7 +1,7 @@
-"""Measure the puppet model and its ablations: ``python dev.py python -m puppets.evaluate --json OUT``.
+"""Measure the puppet model and its ablations: ``python -m puppets.evaluate --json OUT``.
 
-Characters, scenes and motions come from seeds of their own, which no training uses. Every clip is made by the public nodes in a real
-ComfyUI, and its right answer is known, so it is compared with the truth and not with taste.
+Characters, scenes and motions come from seeds that no training uses. The public nodes in a real ComfyUI make every clip, and it is compared
+with the known truth.
 """
 
 import argparse
@@ -22,14 +22,14 @@ from tcan_modules.training.report import contact_sheet, table
 
 from .clips import Clip, make_clip
 from .motion import SIZE
-from .outliers import spoil
+from .outliers import add_outliers
 from .pose_images import draw_keypoints
 from .recipe import FILE, GUIDANCE, STEPS
 
 MODEL = ROOT / "models" / FILE
 CHARACTER, SCENE, MOTION, REFERENCE_MOTION = 101, 102, 103, 104  # third number of a seed; training uses others
 OUTLIERS = 0.2
-LONG = 64  # frames of the clips that windows are measured on
+LONG = 64  # frames of the clips for measuring windows
 SHEET_ROWS = 6
 
 
@@ -40,25 +40,33 @@ class Case:
     number: int
     reference: np.ndarray  # uint8 [h, w, 3]
     clip: Clip
-    poses: np.ndarray  # uint8 [frames, h, w, 3]
-    spoiled: np.ndarray  # the same with outliers
+    poses: np.ndarray  # pose images, uint8 [frames, h, w, 3]
+    spoiled: np.ndarray  # the same with wrong poses
 
     @property
     def truth(self) -> np.ndarray:
+        """The true frames, float32 ``[frames, h, w, 3]`` in 0..1."""
         return self.clip.frames.astype(np.float32) / 255
 
 
 def make_case(seed: int, number: int, frames: int) -> Case:
-    """The case of a seed: the reference is another motion of the same character in front of the same scene."""
+    """The case with a number, for a seed.
+
+    The reference shows the same character and scene in another motion.
+    """
     character, scene = (seed, number, CHARACTER), (seed, number, SCENE)
     clip = make_clip(character, scene, (seed, number, MOTION), frames, masks=True)
     reference = make_clip(character, scene, (seed, number, REFERENCE_MOTION), 1).frames[0]
-    seen, _ = spoil(clip.keypoints, OUTLIERS, np.random.default_rng([47, seed, number]))
+    seen, _ = add_outliers(clip.keypoints, OUTLIERS, np.random.default_rng([47, seed, number]))
     return Case(number, reference, clip, draw_keypoints(clip.keypoints, SIZE), draw_keypoints(seen, SIZE))
 
 
 def candidates(seed: int, case: Case, characters: int, frames: list[int]) -> np.ndarray:
-    """Every character of the evaluation in one case's motion and scene, ``[characters, frames, h, w, 3]`` in 0..1."""
+    """Every character of the evaluation in the motion and scene of a case.
+
+    Returns:
+        float32 ``[characters, frames, h, w, 3]`` in 0..1.
+    """
     last = max(frames) + 1
     scene, motion = (seed, case.number, SCENE), (seed, case.number, MOTION)
     return np.stack(
@@ -67,7 +75,12 @@ def candidates(seed: int, case: Case, characters: int, frames: list[int]) -> np.
 
 
 def measure(case: Case, clip: np.ndarray, with_outliers: np.ndarray, own: np.ndarray, frames: list[int]) -> dict[str, float]:
-    """The numbers of one clip; ``own`` are `candidates` at some ``frames``."""
+    """The metrics of one clip.
+
+    Args:
+        clip, with_outliers: the animations from right and from partly wrong poses, float32 ``[frames, h, w, 3]`` in 0..1.
+        own: the case's `candidates` at some ``frames``, ``[characters, frames, h, w, 3]``.
+    """
     truth, foreground = case.truth, case.clip.foreground
     error = metrics.l1(clip, truth)
     return {
@@ -82,29 +95,33 @@ def measure(case: Case, clip: np.ndarray, with_outliers: np.ndarray, own: np.nda
     }
 
 
-def summary(rows: list[dict[str, float]], seed: int) -> dict:
-    """Means over characters, each with its 95 % bootstrap interval."""
+def summary(measured: list[dict[str, float]], seed: int) -> dict:
+    """Mean of each metric over characters, with its 95 % bootstrap interval."""
     out = {}
-    for name in rows[0]:
-        values = np.array([row[name] for row in rows])
+    for name in measured[0]:
+        values = np.array([numbers[name] for numbers in measured])
         out[name] = float(values.mean())
         out[f"{name}_ci"] = metrics.interval(values, seed)
     return out
 
 
 def measure_windows(animator: Animator, seed: int, characters: int) -> dict[str, float]:
-    """Long clips in windows of 16 with overlap 4, against their first 16 frames in one pass; and whether borders show."""
+    """Compare long clips in windows of 16 with their first 16 frames in one pass.
+
+    Returns:
+        ``lost_db``: by how much the PSNR of the windows is lower. ``seam``: how much larger the change between frames is at borders of
+        windows than elsewhere, relative to the truth.
+    """
     lost, seams = [], []
     for number in tqdm(range(characters), desc="windows"):
         case = make_case(seed, number, LONG)
         whole = animator.animate(case.reference, case.poses, VARIANTS["full"], seed + number)
         once = animator.animate(case.reference, case.poses[:WINDOW], VARIANTS["full"], seed + number)
         lost.append(metrics.psnr(once, case.truth[:WINDOW]) - metrics.psnr(whole, case.truth))
-        # what changes more than the truth does, at the frames where a window begins and elsewhere
-        extra = metrics.change(whole)
+        # frames at which a window begins or its overlap with the last one ends
         starts = [*range(12, LONG - WINDOW, 12), LONG - WINDOW]
         border = np.isin(np.arange(LONG - 1), [start - 1 for start in starts] + [start + 3 for start in starts])
-        relative = extra / np.maximum(metrics.change(case.truth), 1e-4)
+        relative = metrics.change(whole) / np.maximum(metrics.change(case.truth), 1e-4)
         seams.append(relative[border].mean() / relative[~border].mean())
     return {
         "lost_db": float(np.mean(lost)),
@@ -115,31 +132,34 @@ def measure_windows(animator: Animator, seed: int, characters: int) -> dict[str,
 
 
 def evaluate(model: Path, seed: int, characters: int, frames: int, variants: list[str], out: Path) -> dict:
-    """Measure, write ``out`` (JSON) with a table and a contact sheet beside it, and return what the JSON holds."""
+    """Measure the model, write the result to ``out`` (JSON), and return it.
+
+    A table and a contact sheet are written next to ``out``.
+    """
     learned = available()
     animator = Animator(model, STEPS, GUIDANCE)
     cases = [make_case(seed, number, frames) for number in range(characters)]
     shown = list(range(0, frames, 4))
-    rows: dict[str, list[dict[str, float]]] = {name: [] for name in variants if name in VARIANTS}
-    clips: dict[str, list[np.ndarray]] = {name: [] for name in rows}
+    measured: dict[str, list[dict[str, float]]] = {name: [] for name in variants if name in VARIANTS}
+    clips: dict[str, list[np.ndarray]] = {name: [] for name in measured}
     for case in tqdm(cases, desc="characters"):
         own = candidates(seed, case, characters, shown)
-        for name in rows:
+        for name in measured:
             clip, spoiled = (
                 animator.animate(case.reference, poses, VARIANTS[name], seed + case.number)
                 for poses in (case.poses, case.spoiled)
             )
-            rows[name].append(measure(case, clip, spoiled, own, shown))
+            measured[name].append(measure(case, clip, spoiled, own, shown))
             clips[name].append(clip)
     result = {
         "seed": seed,
         "characters": characters,
         "frames": frames,
-        "variants": {name: summary(values, seed) for name, values in rows.items()},
+        "variants": {name: summary(values, seed) for name, values in measured.items()},
     }
     truths = np.stack([case.truth for case in cases])
     for metric, compute in learned.items():
-        for name in rows:
+        for name in measured:
             result["variants"][name][metric] = compute(np.stack(clips[name]), truths)
     if "windows" in variants:
         result["windows"] = measure_windows(animator, seed, characters)
@@ -163,26 +183,30 @@ def _write(result: dict, cases: list[Case], clips: dict[str, list[np.ndarray]], 
 
 
 def main(arguments: list[str] | None = None) -> None:
+    """Parse the command line, evaluate and log the table."""
     parser = argparse.ArgumentParser(
         prog="python -m puppets.evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--model", type=Path, default=MODEL, help=f"packed file to measure (default: {MODEL.relative_to(ROOT)})")
-    parser.add_argument("--seed", type=int, default=0, help="of characters, scenes, motions and noise (default: 0)")
-    parser.add_argument("--characters", type=int, default=20, help="how many (default: 20)")
-    parser.add_argument("--frames", type=int, default=16, help="of each clip (default: 16)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of characters, scenes, motions and noise (default: 0)")
+    parser.add_argument("--characters", type=int, default=20, help="number of characters (default: 20)")
+    parser.add_argument("--frames", type=int, default=16, help="frames in each clip (default: 16)")
     parser.add_argument(
         "--variants",
         nargs="+",
         choices=[*VARIANTS, "windows"],
         default=[*VARIANTS, "windows"],
-        help="what to measure (default: everything; windows: long clips in windows against one pass)",
+        help="what to measure (default: everything; windows: long clips in windows, compared with one pass)",
     )
     parser.add_argument(
-        "--json", type=Path, required=True, help="file for the numbers; the table (.md) and the contact sheet (.png) go beside"
+        "--json",
+        type=Path,
+        required=True,
+        help="file for the numbers; the table (.md) and the contact sheet (.png) are written next to it",
     )
     given = parser.parse_args(arguments)
     if not given.model.is_file():
-        parser.error(f"there is no model {given.model}: train one with puppets.recipe and name it with --model")
+        parser.error(f"there is no model {given.model}: train one with puppets.recipe and give it to --model")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     started = time.monotonic()
     result = evaluate(given.model, given.seed, given.characters, given.frames, given.variants, given.json)

@@ -1,7 +1,7 @@
-"""How a puppet moves: joint-angle curves, and the skeleton they give to a body of any proportions.
+"""How a puppet moves: curves of joint angles, and the skeletons they give to a body.
 
-A motion knows angles alone, so that every character can be posed by every motion and the right answer of each animation is known.
-The puppet faces the viewer: its right side is on the picture's left, as in OpenPose's key points of a person seen from the front.
+A motion consists of angles only, so every motion can pose every character, and the right answer of each animation is known. The puppet
+faces the viewer: its right side is on the picture's left, as in OpenPose's keypoints of a person seen from the front.
 """
 
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ import numpy as np
 
 SIZE = 128  # side of a picture in pixels
 GROUND = 118.0  # where the feet stand
-SIDE = np.array([-1.0, 1.0])  # direction of a side in the picture
+SIDE = np.array([-1.0, 1.0])  # direction of the right and the left side in the picture
 
-# Ranges of (mean, amplitude, cycles per period) of each curve. Angles are degrees from hanging straight down, outwards positive; an
-# elbow's is added to its upper arm's. `lift` raises a knee (0..1), `lean` turns the torso, `sway` and `hop` move the hips (pixels),
-# `turn` and `tilt` move the head. A pair (right, left) says that the two sides differ; a phase of "opposite" alternates them.
+# Range of the mean, range of the amplitude, and cycles per period of each curve. Angles are degrees from hanging straight down, outwards
+# positive; an elbow's is added to its upper arm's. `lift` raises a knee (0..1), `lean` turns the torso, `sway` and `hop` move the hips
+# (pixels), `turn` and `tilt` move the head. A style also says how right and left go together.
 _STILL = {
     "arm": ((8, 25), (0, 4), 1),
     "elbow": ((5, 30), (0, 5), 1),
@@ -110,15 +110,20 @@ class Proportions:
 
 @dataclass(frozen=True)
 class Motion:
-    """Curves over time: each name to ``[frames]``, or ``[frames, 2]`` (right, left) for arms and legs."""
+    """Named curves over time: ``[frames]``, or ``[frames, 2]`` (right, left) for arms and legs."""
 
     style: str
     curves: dict[str, np.ndarray]
-    centre: float  # of the hips when they do not sway, in pixels from the left
+    centre: float  # of the hips without sway, in pixels from the left
 
     @classmethod
     def from_seed(cls, seed, frames: int, start: float = 0.0) -> "Motion":
-        """The motion of a seed: the same for any number of frames, which only says how far to follow it."""
+        """The motion of a seed.
+
+        Args:
+            frames: how many frames of it; the motion does not depend on their number.
+            start: its first frame.
+        """
         rng = np.random.default_rng([11, *np.atleast_1d(seed)])
         style = str(rng.choice(list(STYLES)))
         order, ranges = STYLES[style]
@@ -146,9 +151,9 @@ class Motion:
 
 @dataclass(frozen=True)
 class Skeleton:
-    """A posed body. ``joints [frames, 18, 2]`` are OpenPose's, in pixels; the rest is what the drawing needs beside them."""
+    """A posed body in each frame: its joints, and what drawing its head needs."""
 
-    joints: np.ndarray
+    joints: np.ndarray  # OpenPose's, in pixels [frames, 18, 2]
     head: np.ndarray  # centre of the head [frames, 2]
     tilt: np.ndarray  # of the head, radians [frames]
     turn: np.ndarray  # of the face, -1..1 [frames]
@@ -161,7 +166,7 @@ def _direction(degrees: np.ndarray) -> np.ndarray:
 
 
 def pose(motion: Motion, body: Proportions) -> Skeleton:
-    """Forward kinematics: the body moved through all frames of a motion, its lower foot on the ground."""
+    """Forward kinematics: a body in all frames of a motion, its lower foot on the ground."""
     curves = motion.curves
     frames = len(curves["lean"])
     lift = np.clip(curves["lift"], 0, 1)

@@ -1,10 +1,17 @@
-"""Key points to the pose pictures that the ControlNet sees, by the pose room's drawing."""
+"""Pose images for the ControlNet, drawn by ``tcan_modules/pose``."""
 
 import numpy as np
 
 
 def draw_keypoints(keypoints: np.ndarray, size: int) -> np.ndarray:
-    """Draw ``[frames, 18, 3]`` (x, y in pixels of a square picture, confidence) -> uint8 RGB ``[frames, size, size, 3]`` on black."""
+    """Draw skeletons on black.
+
+    Args:
+        keypoints: x and y in pixels of a square picture, and confidence, ``[frames, 18, 3]``.
+
+    Returns:
+        uint8 RGB ``[frames, size, size, 3]``.
+    """
     from tcan_modules.pose.draw import PALETTE, draw_people
     from tcan_modules.pose.skeleton import Person
 

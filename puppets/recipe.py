@@ -1,9 +1,9 @@
 """Train the puppet model: ``python -m puppets.recipe --out DIR``.
 
-One command with one seed, in pieces as long as you like: started again with the same folder it goes on where it was stopped. Seven phases:
-a VAE of TAESD's architecture; a wider decoder for it; a small SD-shaped UNet with its OpenPose ControlNet; both frozen, TCAN's stage 1; the
-ControlNet's temporal layers by themselves; stage 2; and one packed file ``DIR/tcan_puppets.safetensors`` for Load TCAN. It learns from the
-puppet world alone (`clips`).
+One command trains everything from one seed. It may be stopped at any time; the same command resumes it. The phases: a VAE with TAESD's
+architecture; a wider decoder for it; a small UNet of SD's kind with its OpenPose ControlNet; with both frozen, TCAN's stage 1; the
+ControlNet's temporal layers; stage 2. The result is one packed file for Load TCAN, ``DIR/tcan_puppets.safetensors``. All training data is
+drawn (`clips`).
 """
 
 import argparse
@@ -32,8 +32,8 @@ from .datasets import PuppetClips, PuppetCrops, PuppetPairs, PuppetPictures
 from .pose_repair import PoseRepair
 from .vae_training import AutoencoderStep, DecoderStep
 
-# Rates are far above the authors' 1e-5, which finetunes SD1.5 for days: these networks are small and begin from nothing.
-# Batches are what all processes see together in a step; of stage 1, references with two frames each; of stage 2, clips.
+# Learning rates are far above the authors' 1e-5, which finetunes SD1.5 for days: these networks are small and start untrained.
+# A batch holds the samples of all processes in a step: in stage 1 references with two frames each, in stage 2 clips.
 _BETAS = (0.9, 0.99)
 VAE = Options(
     out=Path("vae"), steps=3200, batch=16, lr=2e-3, schedule="cosine", warmup=50, ema=0.995, weight_decay=1e-4, save_every=200
@@ -42,7 +42,7 @@ DECODER = Options(
     out=Path("decoder"), steps=4500, batch=16, lr=1e-3, schedule="cosine", warmup=50, ema=0.995, weight_decay=1e-4, save_every=200
 )
 BASE = Options(out=Path("base"), steps=5600, batch=16, lr=6e-4, warmup=100, ema=0.995, betas=_BETAS, save_every=200)
-ALONE = 25_600  # pictures that the base model sees one by one; then it sees pairs
+ALONE = 25_600  # single pictures that the base model sees before it sees pairs
 STAGE1 = Options(
     out=Path("stage1"), steps=3000, batch=8, lr=6e-4, schedule="cosine", warmup=100, ema=0.995, betas=_BETAS, save_every=100
 )
@@ -52,8 +52,8 @@ REPAIR = Options(
 STAGE2 = Options(
     out=Path("stage2"), steps=700, batch=2, lr=6e-4, schedule="cosine", warmup=50, ema=0.99, betas=_BETAS, save_every=50
 )
-STEPS, GUIDANCE = 10, 1.5  # of sampling: this model needs fewer and less than SD1.5
-CONTROLNET_BLOCKS = (0, 1, 2)  # grids of 16, 8 and 4: the authors' layers are on grids of 16 and 8 too
+STEPS, GUIDANCE = 10, 1.5  # of sampling: this model needs fewer steps and less guidance than SD1.5
+CONTROLNET_BLOCKS = (0, 1, 2)  # grids of 16, 8 and 4 cells per side; the authors' layers are on grids of 16 and 8 too
 FILE = "tcan_puppets.safetensors"
 
 
@@ -68,6 +68,7 @@ class Recipe:
     mixed_precision: str
 
     def options(self, phase: Options) -> Options:
+        """The options of a phase in this run."""
         minutes = (self.deadline - time.monotonic()) / 60
         return replace(
             phase,
@@ -91,7 +92,7 @@ def train_vae(recipe: Recipe) -> Path | None:
 
 
 def train_decoder(recipe: Recipe, vae: Path) -> Path | None:
-    """Phase 2: ``decoder/vae.safetensors``, the same VAE with a better decoder."""
+    """Phase 2: ``decoder/vae.safetensors``, the same VAE with a wider decoder."""
     options = recipe.options(DECODER)
     target = options.out / "vae.safetensors"
     if target.exists():
@@ -106,13 +107,16 @@ def _train_autoencoder(step: AutoencoderStep | DecoderStep, pictures: PuppetCrop
     trainer = Trainer(step, pictures, options, title=options.out.name)
     if not trainer.run():
         return None
-    model.load_state_dict(model.state_dict() | group(trainer.learned_tensors(), "model."))  # a frozen encoder is not among these
+    model.load_state_dict(model.state_dict() | group(trainer.learned_tensors(), "model."))  # without a frozen encoder
     save_tensors(target, model.full_state())
     return target
 
 
 def train_base(recipe: Recipe, vae: Path) -> Path | None:
-    """Phase 3: ``base/base.safetensors``, a packed file with UNet, ControlNet, empty prompt and VAE."""
+    """Phase 3: ``base/base.safetensors``, a packed file.
+
+    It has the UNet, the ControlNet, the empty prompt and the VAE.
+    """
     options = recipe.options(BASE)
     target = options.out / "base.safetensors"
     start = Start(Checkpoint("puppets"), vae_from_state(read_file(vae), vae.name), empty_prompt())
@@ -127,10 +131,10 @@ def train_base(recipe: Recipe, vae: Path) -> Path | None:
 
 
 def base_checkpoint(learned: Tensors) -> Checkpoint:
-    """What the base phase learned as the parts of a checkpoint."""
+    """The base phase's trained tensors as the parts of a checkpoint."""
 
     def rounded(tensors: Tensors) -> Tensors:
-        # the packed file is float16: train the stages on the very numbers that it will hold
+        # the packed file is float16: train the stages on exactly its numbers
         return {name: tensor.half().float() for name, tensor in tensors.items()}
 
     return Checkpoint(
@@ -143,15 +147,15 @@ def base_checkpoint(learned: Tensors) -> Checkpoint:
 
 
 def open_packed(path: Path) -> Start:
-    """A packed file of the puppet model with its VAE."""
+    """Read a packed file of the puppet model, with its VAE."""
     checkpoint = load_checkpoint([path], path.name)
     vae: TinyVAE = vae_from_state(read_file(path), path.name).requires_grad_(False)
     return Start(checkpoint, vae, checkpoint.empty_prompt.float())
 
 
-def train_repair(recipe: Recipe, begun: Path) -> Path | None:
-    """Phase 5: ``repair/tcan.safetensors``, the packed file of stage 1 with temporal layers in its ControlNet."""
-    options, start = recipe.options(REPAIR), open_packed(begun)
+def train_repair(recipe: Recipe, packed: Path) -> Path | None:
+    """Phase 5: ``repair/tcan.safetensors``, stage 1's file with a temporal ControlNet."""
+    options, start = recipe.options(REPAIR), open_packed(packed)
     target = options.out / "tcan.safetensors"
     torch.manual_seed(recipe.seed + 3)
     model = TCAN(start.checkpoint, temporal=True, controlnet_blocks=CONTROLNET_BLOCKS)
@@ -167,7 +171,10 @@ def train_repair(recipe: Recipe, begun: Path) -> Path | None:
 
 
 def train_stages(recipe: Recipe, base: Path) -> Path | None:
-    """Phases 4 to 6: the two stages, by the code that trains TCAN on real videos, and `train_repair` between them."""
+    """Phases 4 to 6: the two stages, with `train_repair` between them.
+
+    The stages run the code that trains TCAN on real videos.
+    """
     seen = PuppetClips(recipe.seed + 1000, outliers=0.0)[0]
     shared = {"validation": seen, "sampling": {"steps": STEPS, "guidance": GUIDANCE}}
     first = train_stage(1, open_packed(base), PuppetPairs(recipe.seed), recipe.options(STAGE1), **shared)
@@ -178,18 +185,19 @@ def train_stages(recipe: Recipe, base: Path) -> Path | None:
 
 
 def main(arguments: list[str] | None = None) -> None:
+    """Parse the command line and train all phases."""
     parser = argparse.ArgumentParser(
         prog="python -m puppets.recipe",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--out", type=Path, required=True, help="folder of the run; an earlier run in it goes on")
-    parser.add_argument("--seed", type=int, default=0, help="of everything (default: 0)")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the run; an earlier run in it is resumed")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the whole run (default: 0)")
     parser.add_argument(
-        "--minutes", type=float, default=float("inf"), help="stop and save after so long (default: train to the end)"
+        "--minutes", type=float, default=float("inf"), help="save and stop after this time (default: train to the end)"
     )
-    parser.add_argument("--workers", type=int, default=1, help="processes that draw puppets (default: 1)")
-    parser.add_argument("--threads", type=int, help="CPU threads of the training itself (default: all)")
+    parser.add_argument("--workers", type=int, default=1, help="processes that draw samples (default: 1)")
+    parser.add_argument("--threads", type=int, help="CPU threads for the networks (default: all)")
     parser.add_argument("--mixed-precision", choices=("no", "bf16", "fp16"), default="no", help="for a GPU (default: no)")
     given = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
@@ -201,7 +209,7 @@ def main(arguments: list[str] | None = None) -> None:
     base = vae and train_base(recipe, vae)
     packed = base and train_stages(recipe, base)
     if packed is None:
-        log.info("stopped before the end; the same command goes on from here")
+        log.info("stopped before the end; the same command resumes")
         return
     target = recipe.out / FILE
     tensors = read_file(packed)

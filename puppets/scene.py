@@ -1,4 +1,4 @@
-"""Still backgrounds of the puppet world: rooms, streets, parks, hills and seasides, each with details of its own."""
+"""Still backgrounds of the puppet world: hills, streets, rooms and seasides."""
 
 import colorsys
 
@@ -7,9 +7,9 @@ from PIL import Image, ImageDraw
 
 from .motion import GROUND, SIZE
 
-SMOOTH = 2  # everything is drawn so many times larger and averaged down
-# Light from the left, darker towards the right: like most pictures, these tell by their look alone where in them one is. A denoiser
-# learns it, and can then look for the same place in a reference.
+SMOOTH = 2  # everything is drawn larger by this factor and averaged down
+# Light comes from the left. So, as in most pictures, the look of a place depends on where it is; a denoiser learns that and can find the
+# same place in a reference.
 _LIGHT = np.linspace(1.12, 0.84, SIZE * SMOOTH, dtype=np.float32)[None, :, None]
 
 
@@ -19,28 +19,29 @@ def hsv(hue: float, saturation: float, value: float) -> tuple[int, int, int]:
 
 
 class Brush:
-    """Draws shapes given in pixels of the picture onto a canvas that is `SMOOTH` times larger."""
+    """Draws shapes, given in pixels of the picture, on a canvas that is `SMOOTH` times larger."""
 
     def __init__(self, image: Image.Image):
         self.image, self.draw = image, ImageDraw.Draw(image)
 
     def polygon(self, points, color) -> None:
-        """``points [n, 2]``"""
+        """Fill a polygon with corners ``points [n, 2]``."""
         self.draw.polygon((np.asarray(points, dtype=float) * SMOOTH).ravel().tolist(), fill=color)
 
     def disc(self, centre, radius, color) -> None:
-        """``radius``: a number, or one for each direction (x, y)."""
+        """Fill a disc, or an ellipse if ``radius`` is a pair (x, y)."""
         (x, y), (across, down) = np.asarray(centre) * SMOOTH, np.broadcast_to(radius, 2) * SMOOTH
         self.draw.ellipse([x - across, y - down, x + across, y + down], fill=color)
 
     def box(self, left, top, right, bottom, color) -> None:
+        """Fill a rectangle."""
         self.draw.rectangle([left * SMOOTH, top * SMOOTH, right * SMOOTH, bottom * SMOOTH], fill=color)
 
 
 def _gradient(top, bottom, height: int) -> Image.Image:
     share = np.linspace(0, 1, height * SMOOTH)[:, None, None]
-    rows = np.array(top) * (1 - share) + np.array(bottom) * share
-    return Image.fromarray(np.broadcast_to(rows, (height * SMOOTH, SIZE * SMOOTH, 3)).astype(np.uint8))
+    colors = np.array(top) * (1 - share) + np.array(bottom) * share
+    return Image.fromarray(np.broadcast_to(colors, (height * SMOOTH, SIZE * SMOOTH, 3)).astype(np.uint8))
 
 
 def _tree(brush: Brush, rng, x: float, foot: float, size: float, hue: float) -> None:
@@ -160,6 +161,6 @@ def draw_scene(seed) -> Image.Image:
     image = _gradient(hsv(hue, rng.uniform(0.25, 0.5), 0.92), hsv(hue + 0.06, 0.12, 0.98), SIZE)
     brush = Brush(image)
     _SCENES[rng.integers(len(_SCENES))](brush, rng)
-    # a soft shade at the feet of whoever stands there ties the picture together
+    # a darker floor at the character's feet
     brush.box(0, GROUND + 8, SIZE, SIZE, tuple(int(channel * 0.92) for channel in image.getpixel((5, SIZE * SMOOTH - 1))))
     return Image.fromarray((np.asarray(image) * _LIGHT).clip(0, 255).astype(np.uint8))

@@ -1,4 +1,4 @@
-"""Trains the puppet model's VAE: all of it narrow, then its decoder alone, wider."""
+"""Trains the puppet model's VAE: a narrow one, then only a wider decoder."""
 
 import torch
 from torch import nn
@@ -7,13 +7,16 @@ from torch.nn import functional as F
 from tcan_modules.training.autoencoder import TinyAutoencoder
 from tcan_modules.training.steps import to_signed
 
-# added while training, so that the decoder forgives what a denoiser gets wrong (0.28 on characters it has not seen)
+# added in training, so that the decoder tolerates a denoiser's errors (0.28 on unseen characters)
 LATENT_NOISE, DECODER_NOISE = 0.03, 0.15
 STRUCTURE = 0.5  # weight of structural similarity in the wide decoder's loss
 
 
 def similarity(first: torch.Tensor, second: torch.Tensor, window: int = 7) -> torch.Tensor:
-    """Mean structural similarity (Wang et al. 2004) of pictures ``[n, 3, h, w]`` in 0..1, in square windows as scikit-image has it."""
+    """Mean structural similarity of pictures ``[n, 3, h, w]`` in 0..1 (Wang et al. 2004).
+
+    In square windows, as in scikit-image.
+    """
     means = [F.avg_pool2d(x, window, 1) for x in (first, second)]
     unbiased = window**2 / (window**2 - 1)
 
@@ -27,13 +30,17 @@ def similarity(first: torch.Tensor, second: torch.Tensor, window: int = 7) -> to
 
 
 class AutoencoderStep(nn.Module):
-    """Loss of a batch ``{"pixels": uint8 [n, 3, h, w]}``: mean absolute and squared error, and latents kept at unit variance."""
+    """The loss of the whole VAE.
+
+    Mean absolute and squared error, and a term that keeps latents at unit variance.
+    """
 
     def __init__(self, model: TinyAutoencoder):
         super().__init__()
         self.model = model
 
     def forward(self, batch: dict[str, torch.Tensor], generator: torch.Generator) -> torch.Tensor:
+        """The loss of a batch ``{"pixels": uint8 [n, 3, h, w]}``."""
         pixels = _signed(batch)
         latents = self.model.encode(pixels)
         flat = latents.transpose(0, 1).flatten(1)
@@ -42,9 +49,9 @@ class AutoencoderStep(nn.Module):
 
 
 class DecoderStep(nn.Module):
-    """The decoder alone, on noisier latents: mean absolute and squared error, and structural similarity.
+    """The loss of the decoder, on noisier latents.
 
-    The encoder stays as it is, and so does what every network makes of its latents.
+    Mean absolute and squared error, and structural similarity. The encoder is frozen, because networks are trained on its latents.
     """
 
     def __init__(self, model: TinyAutoencoder):
@@ -53,6 +60,7 @@ class DecoderStep(nn.Module):
         model.taesd_encoder.requires_grad_(False)
 
     def forward(self, batch: dict[str, torch.Tensor], generator: torch.Generator) -> torch.Tensor:
+        """The loss of a batch ``{"pixels": uint8 [n, 3, h, w]}``."""
         pixels = _signed(batch)
         decoded = self.model.decode(_disturbed(self.model.encode(pixels), DECODER_NOISE, generator))
         structure = 1 - similarity(*(picture * 0.5 + 0.5 for picture in (decoded, pixels)))

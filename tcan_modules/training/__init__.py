@@ -1,7 +1,7 @@
-"""Training in the authors' two stages, and what measures the result."""
+"""Training in the authors' two stages, and metrics of the result."""
 
 import os
 
-# MKL's sums over several threads differ from run to run unless it is told otherwise, and a resumed run is to be the very run that was
-# never stopped. Read at the process's first matrix product.
+# Without it MKL's sums over several threads differ from run to run, and a resumed run would differ from an uninterrupted one. MKL reads
+# it at the process's first matrix product.
 os.environ.setdefault("MKL_CBWR", "AUTO")

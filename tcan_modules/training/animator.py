@@ -1,4 +1,4 @@
-"""Animations by the public nodes in a ComfyUI of this process: what an artist's graph would give."""
+"""Animations by the public nodes in a ComfyUI in this process, as in an artist's graph."""
 
 import asyncio
 import sys
@@ -19,7 +19,7 @@ WINDOW, OVERLAP = 16, 4
 
 @dataclass(frozen=True)
 class Variant:
-    """What is taken out of the whole model."""
+    """An ablation: the strengths and parts of the model that are used."""
 
     appa: float = 1.0
     appearance: float = 1.0
@@ -39,12 +39,14 @@ VARIANTS = {
 
 
 class Animator:
-    """The nodes with one packed file loaded. `PYTHONPATH` must lead to a ComfyUI, as ``python dev.py python`` sees to.
+    """The nodes, with one packed file loaded.
+
+    A ComfyUI must be on ``PYTHONPATH``; ``python dev.py python`` puts it there.
 
     Args:
         packed: a file with its VAE and its empty prompt.
-        steps: of sampling.
-        guidance: of sampling.
+        steps: sampling steps.
+        guidance: the scale of classifier-free guidance.
     """
 
     def __init__(self, packed: Path, steps: int, guidance: float):
@@ -63,6 +65,7 @@ class Animator:
         self._loaded: dict[str, tuple] = {}
 
     def close(self) -> None:
+        """Delete the temporary folder with the models."""
         self._base.cleanup()
 
     def animate(self, reference: np.ndarray, poses: np.ndarray, variant: Variant, seed: int, window: int = WINDOW) -> np.ndarray:
@@ -71,7 +74,9 @@ class Animator:
         Args:
             reference: uint8 ``[height, width, 3]``.
             poses: uint8 ``[frames, height, width, 3]``.
-            window: frames that are sampled at once; more than there are means one pass.
+            variant: which ablation.
+            seed: of the sampler's noise.
+            window: frames sampled together; a clip that is not longer is sampled in one pass.
 
         Returns:
             float32 ``[frames, height, width, 3]`` in 0..1.
@@ -79,34 +84,13 @@ class Animator:
         with torch.inference_mode():
             image, drawn = (torch.from_numpy(array).float() / 255 for array in (reference[None], poses))
             tcan, prompt, vae = self._load("whole" if variant.temporal else "no_temporal")
-            (appearance,) = self._run("TCANAppearanceEncode", tcan=tcan, vae=vae, image=image, width=0, height=0)
-            ptm = self._run("TCANPTMBuilder", pose_images=drawn, tau=3.0, min_resolution=0)[0] if variant.ptm else None
-            (model,) = self._run(
-                "TCANApply",
-                tcan=tcan,
-                appearance=appearance,
-                ptm=ptm,
-                appa_strength=variant.appa,
-                appearance_strength=variant.appearance,
-                beta_schedule="linear",
-            )
-            (control,) = self._run("TCANTemporalControlNet", tcan=tcan, temporal_strength=variant.temporal_control)
-            positive, negative = self._run(
-                "ControlNetApplyAdvanced",
-                positive=prompt,
-                negative=prompt,
-                control_net=control,
-                image=drawn,
-                strength=1.0,
-                start_percent=0.0,
-                end_percent=1.0,
-            )
+            model = self._model(tcan, vae, image, drawn, variant)
+            conds = self._conds(tcan, prompt, drawn, variant)
             frames, height, width = drawn.shape[:3]
             (latent,) = self._run(
                 "TCANMultiDiffusionSampler",
                 model=model,
-                positive=positive,
-                negative=negative,
+                **conds,
                 seed=seed,
                 steps=self._steps,
                 cfg=self._guidance,
@@ -122,6 +106,36 @@ class Animator:
             )
             return vae.decode(latent["samples"]).float().clamp(0, 1).cpu().numpy()
 
+    def _model(self, tcan, vae, image: torch.Tensor, drawn: torch.Tensor, variant: Variant):
+        """The patched model for a reference picture ``[1, height, width, 3]`` and drawn poses ``[frames, height, width, 3]``."""
+        (appearance,) = self._run("TCANAppearanceEncode", tcan=tcan, vae=vae, image=image, width=0, height=0)
+        ptm = self._run("TCANPTMBuilder", pose_images=drawn, tau=3.0, min_resolution=0)[0] if variant.ptm else None
+        (model,) = self._run(
+            "TCANApply",
+            tcan=tcan,
+            appearance=appearance,
+            ptm=ptm,
+            appa_strength=variant.appa,
+            appearance_strength=variant.appearance,
+            beta_schedule="linear",
+        )
+        return model
+
+    def _conds(self, tcan, prompt, drawn: torch.Tensor, variant: Variant) -> dict:
+        """The positive and the negative cond with the Temporal ControlNet on drawn poses ``[frames, height, width, 3]``."""
+        (control,) = self._run("TCANTemporalControlNet", tcan=tcan, temporal_strength=variant.temporal_control)
+        positive, negative = self._run(
+            "ControlNetApplyAdvanced",
+            positive=prompt,
+            negative=prompt,
+            control_net=control,
+            image=drawn,
+            strength=1.0,
+            start_percent=0.0,
+            end_percent=1.0,
+        )
+        return {"positive": positive, "negative": negative}
+
     def _load(self, name: str) -> tuple:
         if name not in self._loaded:
             tcan, prompt = self._run("TCANLoad", checkpoint=f"{name}.safetensors")
@@ -129,7 +143,7 @@ class Animator:
         return self._loaded[name]
 
     def _run(self, node: str, **inputs) -> tuple:
-        """Outputs of a node; what is None is left unconnected."""
+        """The outputs of a node; inputs that are None stay unconnected."""
         cls = self._nodes[node]
         given = {name: value for name, value in inputs.items() if value is not None}
         output = cls.execute(**given) if hasattr(cls, "execute") else getattr(cls(), cls.FUNCTION)(**given)
@@ -137,7 +151,7 @@ class Animator:
 
 
 def _load_nodes(base: Path) -> dict:
-    """The node classes of the host and of this pack, in a process that has not imported the host yet."""
+    """The node classes of ComfyUI and of this pack; the process must not have imported ComfyUI before."""
     argv, sys.argv = sys.argv, ["main.py", "--base-directory", str(base), *([] if torch.cuda.is_available() else ["--cpu"])]
     try:
         import comfy.options

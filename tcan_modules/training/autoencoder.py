@@ -1,8 +1,8 @@
-"""A small VAE of TAESD's architecture, which can be trained narrow and written out at TAESD's full width.
+"""A small VAE with TAESD's architecture: trained narrow, written at TAESD's full width.
 
-TAESD is made of convolutions, ReLUs and residual blocks, so a network with fewer channels and blocks is the same function as the full
-one with zeros in the rest. That makes training many times cheaper, and the host reads the file as any TAESD
-(names under ``taesd_encoder.`` and ``taesd_decoder.``).
+TAESD consists of convolutions, ReLUs and residual blocks, so a network with fewer channels and blocks computes the same as the full one
+with zeros in all other weights. That makes training many times cheaper, and ComfyUI reads the file as any TAESD (names under
+``taesd_encoder.`` and ``taesd_decoder.``).
 """
 
 from itertools import product
@@ -11,13 +11,13 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from .state import corner
+from .state import Tensors, corner
 
 FULL = 64  # channels everywhere in TAESD
 LATENT = 4
 # (channels, blocks) at each resolution from the picture down to the latent; TAESD itself has 64 channels and (1, 3, 3, 3) blocks
 WIDTHS = ((16, 0), (32, 1), (64, 2), (64, 3))
-# of the decoder that takes the narrow one's place: what the networks see is the encoder's work, what people see is the decoder's
+# the final decoder: it may be wider because the UNets use only the encoder, on whose latents they are trained
 WIDE = ((24, 1), (48, 1), (64, 3), (64, 3))
 _FULL_BLOCKS = (1, 3, 3, 3)
 _FULL_WIDTHS = tuple((FULL, blocks) for blocks in _FULL_BLOCKS)
@@ -44,14 +44,14 @@ class _Clamp(nn.Module):
 
 
 def _blocks(level: int, widths) -> list[nn.Module]:
-    """The blocks of a resolution; where TAESD has more, a ReLU stands for a block that adds nothing."""
+    """The blocks of a resolution; a ReLU stands for each block that TAESD has and this network lacks."""
     channels, count = widths[level]
     count = min(count, _FULL_BLOCKS[level])
     return [_Block(channels) for _ in range(count)] + [nn.ReLU()] * (_FULL_BLOCKS[level] - count)
 
 
 class TinyAutoencoder(nn.Module):
-    """A TAESD, as wide as told: encoder, decoder.
+    """A TAESD, encoder and decoder, of the given widths.
 
     Pictures are ``[n, 3, h, w]`` in -1..1, latents ``[n, 4, h/8, w/8]`` of about unit variance.
     """
@@ -71,13 +71,15 @@ class TinyAutoencoder(nn.Module):
         self.taesd_decoder = nn.Sequential(*decoder, _conv(channels[0], 3))
 
     def encode(self, pictures: torch.Tensor) -> torch.Tensor:
+        """Encode pictures ``[n, 3, h, w]`` in -1..1 as latents ``[n, 4, h/8, w/8]``."""
         return self.taesd_encoder(pictures * 0.5 + 0.5)
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        """Decode latents ``[n, 4, h/8, w/8]`` to pictures ``[n, 3, h, w]``."""
         return self.taesd_decoder(latents) * 2 - 1
 
-    def full_state(self) -> dict[str, torch.Tensor]:
-        """The state dict of the equal TAESD of full width: zeros for the channels and blocks that this one lacks."""
+    def full_state(self) -> Tensors:
+        """The state dict of the equivalent full TAESD: missing channels and blocks are zero."""
         full = TinyAutoencoder(_FULL_WIDTHS, _FULL_WIDTHS).state_dict()
         own = self.state_dict()
         for name, tensor in full.items():
@@ -87,7 +89,10 @@ class TinyAutoencoder(nn.Module):
         return full
 
     def with_wide_decoder(self) -> "TinyAutoencoder":
-        """The same function with a decoder of `WIDE`: its new channels and blocks have random weights that nothing listens to yet."""
+        """The same function with a decoder of `WIDE`.
+
+        New channels and blocks have random weights, and zeros after them: they change nothing until they are trained.
+        """
         model = TinyAutoencoder(WIDTHS, WIDE)
         own = self.state_dict()
         for name, tensor in model.state_dict().items():
@@ -100,8 +105,11 @@ class TinyAutoencoder(nn.Module):
         return model
 
     @classmethod
-    def from_full_state(cls, state: dict[str, torch.Tensor]) -> "TinyAutoencoder":
-        """The network in a TAESD's state, as narrow as it was trained: without what is zero outside of `WIDTHS` or `WIDE`."""
+    def from_full_state(cls, state: Tensors) -> "TinyAutoencoder":
+        """The network of a TAESD's state dict, as narrow as it was trained.
+
+        That is the first of `WIDTHS`, `WIDE` and the full width outside of which all weights are zero.
+        """
         for widths in product((WIDTHS, _FULL_WIDTHS), (WIDTHS, WIDE, _FULL_WIDTHS)):
             model = cls(*widths)
             cut = {name: state[name][corner(own)] for name, own in model.state_dict().items()}

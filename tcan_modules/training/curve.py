@@ -8,7 +8,7 @@ from ..log import log
 
 
 def smooth(losses: np.ndarray, span: int) -> np.ndarray:
-    """Mean over the last ``span`` values at each place (over fewer at the start)."""
+    """Mean of the last ``span`` losses at each step (of fewer at the start), ``[steps]``."""
     sums = np.concatenate([[0.0], np.cumsum(losses, dtype=np.float64)])
     ends = np.arange(1, len(losses) + 1)
     starts = np.maximum(ends - span, 0)
@@ -16,7 +16,10 @@ def smooth(losses: np.ndarray, span: int) -> np.ndarray:
 
 
 def draw_curve(losses: np.ndarray, path: Path, title: str) -> None:
-    """Write a PNG of the losses, smoothed over a fiftieth of the steps, on a logarithmic axis."""
+    """Write a PNG of the losses ``[steps]`` on a logarithmic axis.
+
+    It shows each loss, and the mean over a fiftieth of the steps.
+    """
     from matplotlib.figure import Figure
 
     if not len(losses):
@@ -31,10 +34,10 @@ def draw_curve(losses: np.ndarray, path: Path, title: str) -> None:
 
 
 def tensorboard(folder: Path, start: int):
-    """A TensorBoard writer that goes on from a step, or None (and a line in the log) where TensorBoard is not installed."""
+    """A TensorBoard writer that continues from a step, or None if TensorBoard is not installed."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        log.info("TensorBoard is not installed, so losses go to the picture alone (pip install tensorboard)")
+        log.info("TensorBoard is not installed: losses go only to loss.png (pip install tensorboard)")
         return None
     return SummaryWriter(str(folder), purge_step=start)

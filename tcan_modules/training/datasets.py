@@ -1,7 +1,7 @@
-"""Training samples from videos, by number, as the authors draw them (``dataset.py``).
+"""Numbered training samples from videos, drawn as by the authors (``dataset.py``).
 
-Every sample is a dict of uint8 tensors: ``pixels [frames, 3, size, size]``, ``pose`` likewise, ``reference [3, size, size]``. A sample is a
-function of the seed and its number, so that a resumed run goes on with the samples that it would have seen.
+Every sample is a dict of uint8 tensors: ``pixels`` and ``pose [frames, 3, size, size]``, ``reference [3, size, size]``. A sample depends
+only on the seed and its number, so a resumed run sees the same samples as an uninterrupted one.
 """
 
 import numpy as np
@@ -12,14 +12,17 @@ from torch.utils.data import Dataset
 from .poses import DrawnPoses
 from .videos import Video
 
-MARGIN = 30  # a frame and its reference are at least so many frames apart, where the video is long enough
-CROP_SCALE, CROP_RATIO = (0.9, 1.0), (0.9, 1.0)  # share of the area, width over height
+MARGIN = 30  # minimum distance in frames between a frame and its reference, if the video is long enough
+CROP_SCALE, CROP_RATIO = (0.9, 1.0), (0.9, 1.0)  # share of the area; width over height
 
 Box = tuple[float, float, float, float]
 
 
 def random_crop(width: int, height: int, rng: np.random.Generator) -> Box:
-    """A crop of a picture as shares of its sides (left, top, right, bottom), like torchvision's ``RandomResizedCrop``."""
+    """A random crop, as shares of the picture's sides: left, top, right, bottom.
+
+    Like torchvision's ``RandomResizedCrop``.
+    """
     for _ in range(10):
         area = width * height * rng.uniform(*CROP_SCALE)
         ratio = np.exp(rng.uniform(*np.log(CROP_RATIO)))
@@ -27,13 +30,13 @@ def random_crop(width: int, height: int, rng: np.random.Generator) -> Box:
         if across <= width and down <= height:
             left, top = rng.uniform(0, width - across), rng.uniform(0, height - down)
             return left / width, top / height, (left + across) / width, (top + down) / height
-    # too wide or too tall for any such crop: the middle
+    # the picture is too wide or too tall for such a crop: take its middle
     across, down = min(width, height * CROP_RATIO[1]), min(height, width / CROP_RATIO[0])
     left, top = (width - across) / 2, (height - down) / 2
     return left / width, top / height, (left + across) / width, (top + down) / height
 
 
-def cut(pictures: list[Image.Image], box: Box, size: int) -> torch.Tensor:
+def crop_and_resize(pictures: list[Image.Image], box: Box, size: int) -> torch.Tensor:
     """Crop and resize pictures of any size to uint8 ``[n, 3, size, size]``."""
     out = []
     for picture in pictures:
@@ -43,7 +46,7 @@ def cut(pictures: list[Image.Image], box: Box, size: int) -> torch.Tensor:
 
 
 class FramePairs(Dataset):
-    """For stage 1: a frame with its pose, and another frame of the same video as reference."""
+    """Stage 1: a frame with its pose, and another frame of the same video as reference."""
 
     def __init__(self, videos: list[Video], size: int, seed: int):
         self.videos, self.size, self.seed = videos, size, seed
@@ -60,7 +63,7 @@ class FramePairs(Dataset):
 
 
 class VideoClips(Dataset):
-    """For stage 2: some frames in a row with their poses, and the first frame of the video as reference."""
+    """Stage 2: consecutive frames with their poses, and the video's first frame as reference."""
 
     def __init__(self, videos: list[Video], size: int, frames: int, seed: int):
         self.videos, self.size, self.frames, self.seed = videos, size, frames, seed
@@ -74,8 +77,8 @@ class VideoClips(Dataset):
 
 
 def _sample(video: Video, poses: DrawnPoses, reference: int, targets: list[int], size: int, rng) -> dict[str, torch.Tensor]:
-    """Frames, poses and reference through the same crop."""
+    """Frames, poses and reference, all with the same crop."""
     frames = video.frames.read([reference, *targets])
     box = random_crop(*frames[0].size, rng)
-    pictures = cut(frames, box, size)
-    return {"pixels": pictures[1:], "pose": cut(poses.read(targets), box, size), "reference": pictures[0]}
+    pictures = crop_and_resize(frames, box, size)
+    return {"pixels": pictures[1:], "pose": crop_and_resize(poses.read(targets), box, size), "reference": pictures[0]}

@@ -1,6 +1,6 @@
-"""LPIPS, FID and FVD: metrics that need networks of others, used where their weights already lie on this machine.
+"""LPIPS, FID and FVD: metrics by pretrained networks whose weights are on this machine.
 
-Nothing is downloaded: where weights are missing, one sentence says which file to put where.
+Nothing is downloaded. If weights are missing, the log says which file to put where.
 """
 
 from collections.abc import Callable
@@ -19,17 +19,20 @@ WEIGHTS = {
 
 
 def available() -> dict[str, Callable[[np.ndarray, np.ndarray], float]]:
-    """The metrics that can be computed here: each takes clips and truths ``[clips, frames, h, w, 3]`` in 0..1."""
+    """The metrics that can be computed on this machine.
+
+    Each takes clips and their truths, float32 ``[clips, frames, h, w, 3]`` in 0..1.
+    """
     folder = Path(torch.hub.get_dir()) / "checkpoints"
     found = {}
     for name, (file, what) in WEIGHTS.items():
         if not (folder / file).is_file():
-            log.info("no %s: it needs %s, the file %s in %s", name.upper(), what, file, folder)
+            log.info("%s is left out: put %s (%s) into %s", name.upper(), file, what, folder)
             continue
         try:
             import torchmetrics  # noqa: F401
         except ImportError:
-            log.info("no %s: it needs torchmetrics (pip install torchmetrics torch-fidelity lpips)", name.upper())
+            log.info("%s is left out: pip install torchmetrics torch-fidelity lpips", name.upper())
             continue
         found[name] = {"lpips": _lpips, "fid": _fid, "fvd": _fvd}[name]
     return found
@@ -61,23 +64,23 @@ def _fid(clips: np.ndarray, truths: np.ndarray) -> float:
 
 
 def _fvd(clips: np.ndarray, truths: np.ndarray) -> float:
-    """Fréchet distance of I3D features of whole clips."""
+    """Fréchet distance between I3D features of whole clips."""
     path = Path(torch.hub.get_dir()) / "checkpoints" / WEIGHTS["fvd"][0]
     network = torch.jit.load(str(path)).eval()
 
     def features(videos: np.ndarray) -> np.ndarray:
-        rows = []
+        found = []
         with torch.no_grad():
             for video in videos:
                 x = torch.from_numpy(np.ascontiguousarray(video)).permute(3, 0, 1, 2)[None] * 255
-                rows.append(network(x, rescale=True, resize=True, return_features=True)[0].double().numpy())
-        return np.stack(rows)
+                found.append(network(x, rescale=True, resize=True, return_features=True)[0].double().numpy())
+        return np.stack(found)
 
     return frechet_distance(features(clips), features(truths))
 
 
 def frechet_distance(ours: np.ndarray, theirs: np.ndarray) -> float:
-    """Distance of two Gaussians fitted to features ``[samples, width]``."""
+    """Fréchet distance of two Gaussians, each fitted to features ``[samples, channels]``."""
     from scipy.linalg import sqrtm
 
     mean = np.square(ours.mean(0) - theirs.mean(0)).sum()

@@ -1,26 +1,29 @@
-"""How near an animation comes to the truth. Clips are float32 RGB in 0..1, ``[frames, height, width, 3]``; masks are bool."""
+"""How close an animation comes to the truth.
+
+Clips are float32 RGB in 0..1, ``[frames, height, width, 3]``; masks are bool ``[frames, height, width]``.
+"""
 
 import numpy as np
 
-# joints whose place a clip shows: nose, neck, shoulders, elbows, wrists, hips, knees, ankles
+# joints that can be located in a clip: nose, neck, shoulders, elbows, wrists, hips, knees, ankles
 JOINTS = tuple(range(14))
-PATCH, REACH = 6, 8  # half the side of the patch around a joint, and how far it is looked for, in pixels
+PATCH, REACH = 6, 8  # half the side of the patch around a joint, and the radius of its search, in pixels
 
 
 def l1(clip: np.ndarray, truth: np.ndarray, mask: np.ndarray | None = None) -> float:
-    """Mean absolute error, over everything or where the mask is set."""
+    """Mean absolute error of clips ``[frames, h, w, 3]``, everywhere or where the mask is set."""
     error = np.abs(clip - truth).mean(-1)
     return float(error.mean() if mask is None else error[mask].mean())
 
 
 def psnr(clip: np.ndarray, truth: np.ndarray) -> float:
-    """Peak signal-to-noise ratio in dB, the mean over frames."""
+    """Peak signal-to-noise ratio in dB of clips ``[frames, h, w, 3]``, mean over frames."""
     squared = np.square(clip - truth).mean((1, 2, 3))
     return float((-10 * np.log10(np.maximum(squared, 1e-10))).mean())
 
 
 def ssim(clip: np.ndarray, truth: np.ndarray) -> float:
-    """Structural similarity (scikit-image), the mean over frames."""
+    """Structural similarity (scikit-image) of clips ``[frames, h, w, 3]``, mean over frames."""
     from skimage.metrics import structural_similarity
 
     return float(
@@ -29,30 +32,42 @@ def ssim(clip: np.ndarray, truth: np.ndarray) -> float:
 
 
 def flicker(clip: np.ndarray, foreground: np.ndarray) -> float:
-    """Mean absolute change from frame to frame where the truth is still: where the character is in neither of the two."""
+    """Mean absolute change between neighbouring frames where the truth does not change.
+
+    Args:
+        clip: ``[frames, h, w, 3]``.
+        foreground: the true character, bool ``[frames, h, w]``. Pixels that it covers in neither frame do not change.
+    """
     still = ~(foreground[1:] | foreground[:-1])
     return float(np.abs(np.diff(clip, axis=0)).mean(-1)[still].mean())
 
 
 def change(clip: np.ndarray) -> np.ndarray:
-    """Mean absolute change to the next frame, ``[frames - 1]``."""
+    """Mean absolute change to the next frame: ``[frames, h, w, 3]`` to ``[frames - 1]``."""
     return np.abs(np.diff(clip, axis=0)).mean((1, 2, 3))
 
 
 def nearest_character(clip: np.ndarray, candidates: np.ndarray, foreground: np.ndarray) -> int:
-    """Which of the truths ``[characters, frames, height, width, 3]`` the clip is nearest to, where its own character should be."""
+    """The number of the character that a clip shows best.
+
+    Args:
+        clip: ``[frames, h, w, 3]``.
+        candidates: the true clip of each character, ``[characters, frames, h, w, 3]``.
+        foreground: where the clip's character should be, bool ``[frames, h, w]``; only there they are compared.
+    """
     errors = np.abs(candidates - clip).mean(-1)[:, foreground].mean(-1)
     return int(errors.argmin())
 
 
 def pose_distance(clip: np.ndarray, truth: np.ndarray, keypoints: np.ndarray) -> float:
-    """How far the joints were drawn from where they belong, in pixels.
+    """Mean distance in pixels between where the joints are and where a clip shows them.
 
-    Around each true joint of the truth a patch is cut out and looked for in the clip; its best match (least squared difference, the nearest
-    of equals) says where the joint was drawn. Joints whose surroundings reach out of the picture are left out.
+    The patch around each joint of the truth is searched for in the clip; its best match (least squared difference; of equal ones the
+    nearest) is where the clip shows the joint. Joints too close to the picture's edge are left out; without any, the result is NaN.
 
     Args:
-        keypoints: ``[frames, 18, 2 or 3]`` in pixels.
+        clip, truth: ``[frames, h, w, 3]``.
+        keypoints: the true ones, ``[frames, 18, 2 or 3]`` in pixels.
     """
     height, width = truth.shape[1:3]
     offsets = np.array([(dy, dx) for dy in range(-REACH, REACH + 1) for dx in range(-REACH, REACH + 1)])
@@ -73,7 +88,7 @@ def pose_distance(clip: np.ndarray, truth: np.ndarray, keypoints: np.ndarray) ->
 
 
 def interval(values: np.ndarray, seed: int = 0, resamples: int = 2000) -> list[float]:
-    """95 % bootstrap interval of the mean of one value for each character."""
+    """95 % bootstrap interval of the mean of ``values [characters]``."""
     values = np.asarray(values, dtype=np.float64)
     chosen = np.random.default_rng(seed).integers(len(values), size=(resamples, len(values)))
     return [float(bound) for bound in np.quantile(values[chosen].mean(1), (0.025, 0.975))]

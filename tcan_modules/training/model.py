@@ -1,16 +1,16 @@
-"""The networks of TCAN together, as the two training stages see them, and the loss of a step (authors' ``train.py``)."""
+"""TCAN's networks as both training stages use them, and their loss (authors' ``train.py``)."""
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from ..weights.checkpoint import Checkpoint
-from .frames import FrameCount, insert_temporal, joint_norms, load_temporal, repeat_frames
 from .networks import appearance_from_state, controlnet_from_state, unet_from_state
-from .reading import AppearanceFeatures, read_appearance
+from .reference_attention import ReferenceTokens, add_reference_attention
+from .temporal_layers import FrameCount, insert_temporal, joint_norms, load_temporal, repeat_frames
 
 LORA_TARGETS = [f"{attention}.to_{part}" for attention in ("attn1", "attn2") for part in "qkv"]
-CONTROLNET_BLOCKS = (2, 3)  # down blocks of the ControlNet that have temporal layers in the authors' model (resolutions 4 and 8)
+CONTROLNET_BLOCKS = (2, 3)  # down blocks of the authors' ControlNet that have temporal layers (counted from 0)
 SCHEDULE = {
     "num_train_timesteps": 1000,
     "beta_start": 0.00085,
@@ -22,11 +22,11 @@ SCHEDULE = {
 
 
 def noise_schedule(v_prediction: bool, **changes):
-    """The scheduler of training, and of the clips that it samples.
+    """The noise schedule of training and of the clips sampled for validation.
 
     Args:
         v_prediction: whether the UNet predicts velocity (Salimans and Ho, "Progressive distillation", section 4) or noise.
-        changes: to `SCHEDULE`.
+        changes: entries that replace those of `SCHEDULE`.
     """
     from diffusers import DDIMScheduler
 
@@ -36,14 +36,16 @@ def noise_schedule(v_prediction: bool, **changes):
 class TCAN(nn.Module):
     """Denoising UNet with APPA, appearance UNet and ControlNet, from the parts of a checkpoint.
 
-    Parts that the checkpoint lacks begin as the authors begin them: the appearance UNet as a copy of the UNet, LoRA as nothing, temporal
-    layers as nothing (or a motion module).
+    Parts that the checkpoint lacks start as in the authors' training: the appearance UNet as a copy of the UNet, LoRA and temporal layers
+    without effect.
 
     Args:
-        temporal: with temporal layers and norms over frames (stage 2), or an image model (stage 1).
-        rank: of new LoRA; alpha is the same.
-        controlnet_blocks: down blocks of the ControlNet that get temporal layers where the checkpoint has none.
-        schedule: what to change in `SCHEDULE`.
+        checkpoint: with at least a UNet and a ControlNet.
+        temporal: whether there are temporal layers and norms over frames (stage 2), or it is an image model (stage 1).
+        rank: rank and alpha of a new LoRA.
+        controlnet_blocks: down blocks of the ControlNet that get temporal layers if the checkpoint has none.
+        max_frames: length of new temporal layers' position tables.
+        schedule: entries that replace those of `SCHEDULE`.
 
     Raises:
         CheckpointError: the UNet or the ControlNet is missing.
@@ -68,8 +70,8 @@ class TCAN(nn.Module):
         self._add_lora(checkpoint, rank)
         if temporal:
             self._add_temporal(checkpoint, controlnet_blocks, max_frames)
-        self.features = AppearanceFeatures(self.appearance)
-        read_appearance(self.unet, self.features, self.count)
+        self.reference_tokens = ReferenceTokens(self.appearance)
+        add_reference_attention(self.unet, self.reference_tokens, self.count)
         self.scheduler = noise_schedule(checkpoint.v_prediction, **(schedule or {}))
         self.requires_grad_(False)
 
@@ -83,7 +85,10 @@ class TCAN(nn.Module):
         if state:
             unexpected = self.unet.load_state_dict({name: tensor.float() for name, tensor in state.items()}, strict=False)[1]
             if unexpected:
-                raise ValueError(f"The LoRA does not fit the UNet: {len(unexpected)} tensors have no place ({unexpected[0]} …).")
+                raise ValueError(
+                    f"The LoRA does not fit the UNet: {len(unexpected)} tensors are unexpected ({unexpected[0]} …); give a TCAN file that"
+                    " was trained on this base model."
+                )
 
     def _add_temporal(self, checkpoint: Checkpoint, controlnet_blocks, max_frames: int) -> None:
         joint_norms(self.unet, self.count)
@@ -102,7 +107,10 @@ class TCAN(nn.Module):
                 load_temporal(network, part.tensors)
 
     def learn(self, stage: int) -> None:
-        """Mark what a stage trains: the appearance UNet and LoRA, or the temporal layers of UNet and ControlNet."""
+        """Require gradients for what a stage trains, and for nothing else.
+
+        Stage 1 trains the appearance UNet and the LoRA, stage 2 the temporal layers of UNet and ControlNet.
+        """
         self.requires_grad_(False)
         for name, parameter in self.named_parameters():
             if stage == 1:
@@ -111,12 +119,15 @@ class TCAN(nn.Module):
                 parameter.requires_grad_(".motion_modules." in name)
 
     def enable_gradient_checkpointing(self) -> None:
-        """Compute the activations of each block again on the way back, rather than keep them."""
+        """Compute each block's activations again in the backward pass instead of storing them."""
         for network in (self.unet, self.appearance, self.controlnet):
             network.enable_gradient_checkpointing()
 
     def halve_frozen(self, dtype: torch.dtype) -> None:
-        """Keep the frozen convolutions and linear layers in half precision, for training under autocast (norms stay as they are)."""
+        """Store the frozen convolutions and linear layers in half precision, for use with autocast.
+
+        Norms stay in float32.
+        """
         for module in self.modules():
             if isinstance(module, (nn.Conv2d, nn.Linear)):
                 for parameter in module.parameters(recurse=False):
@@ -133,32 +144,42 @@ class TCAN(nn.Module):
         dropped: torch.Tensor | None = None,
         temporal_control: bool = True,
     ) -> torch.Tensor:
-        """Predict the noise of clips.
+        """Predict the noise (or velocity) of clips.
 
         Args:
-            noisy: latents ``[rows, frames, 4, h, w]``.
-            timesteps: ``[rows]``.
-            text: ``[rows, tokens, width]``.
-            pose: drawn poses in 0..1, ``[rows, frames, 3, 8h, 8w]``.
-            reference: clean latents ``[rows, 4, h', w']``, times 0.18215.
-            dropped: rows that do not see their reference, bool ``[rows]``.
-            temporal_control: whether the ControlNet sees a clip, or its frames one by one.
+            noisy: latents ``[clips, frames, 4, h, w]``.
+            timesteps: ``[clips]``.
+            text: ``[clips, tokens, channels]``.
+            pose: pose images in 0..1, ``[clips, frames, 3, 8h, 8w]``.
+            reference: clean latents ``[clips, 4, h', w']``, multiplied by 0.18215.
+            dropped: clips that do not see their reference, bool ``[clips]``.
+            temporal_control: whether the ControlNet sees a clip at once, or frame by frame.
+
+        Returns:
+            ``[clips, frames, 4, h, w]``.
         """
-        rows, frames = noisy.shape[:2]
+        clips, frames = noisy.shape[:2]
         self.count.frames, self.control_count.frames = frames, frames if temporal_control else 1
-        self.features.clear()
+        self.reference_tokens.forget()
         self.appearance(reference, timesteps, text, return_dict=False)
-        self.features.dropped = dropped
+        self.reference_tokens.dropped = dropped
         latents, times, texts = noisy.flatten(0, 1), repeat_frames(timesteps, frames), repeat_frames(text, frames)
         down, middle = self.controlnet(latents, times, texts, controlnet_cond=pose.flatten(0, 1), return_dict=False)
         prediction = self.unet(
             latents, times, texts, down_block_additional_residuals=down, mid_block_additional_residual=middle, return_dict=False
         )[0]
-        # the features stay until the next call: gradient checkpointing reads them again on the way back
-        return prediction.unflatten(0, (rows, frames))
+        # the reference tokens stay until the next call: gradient checkpointing reads them again in the backward pass
+        return prediction.unflatten(0, (clips, frames))
 
     def loss(self, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor, **conditions) -> torch.Tensor:
-        """Mean squared error, in float32, of the predicted noise (or velocity), for clean latents ``[rows, frames, 4, h, w]``."""
+        """Mean squared error, in float32, of the predicted noise (or velocity).
+
+        Args:
+            latents: clean, ``[clips, frames, 4, h, w]``.
+            noise: same shape.
+            timesteps: ``[clips]``.
+            conditions: the other arguments of `forward`.
+        """
         noisy = self.scheduler.add_noise(latents, noise, timesteps)
         velocity = self.scheduler.config.prediction_type == "v_prediction"
         target = self.scheduler.get_velocity(latents, noise, timesteps) if velocity else noise

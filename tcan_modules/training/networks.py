@@ -1,7 +1,7 @@
-"""Diffusers' own UNet and ControlNet, built to fit a state dict of any width and depth.
+"""Diffusers' UNet and ControlNet, built to fit a state dict of any width and depth.
 
-The engine's nodes run these networks as the host's classes; for training, diffusers' have the checkpoints' names, gradient
-checkpointing, and peft. Frames lie on the batch axis.
+The nodes run these networks as ComfyUI's classes. Training uses diffusers', which have the checkpoints' tensor names, gradient
+checkpointing and peft. Frames lie on the batch axis.
 """
 
 import torch
@@ -23,7 +23,7 @@ def _shape_arguments(architecture: Architecture) -> dict:
 
 
 def new_unet(architecture: Architecture):
-    """A diffusers ``UNet2DConditionModel`` of a shape, freshly initialised."""
+    """A newly initialised diffusers ``UNet2DConditionModel`` of an architecture."""
     from diffusers import UNet2DConditionModel
 
     return UNet2DConditionModel(
@@ -35,7 +35,7 @@ def new_unet(architecture: Architecture):
 
 
 def new_controlnet(architecture: Architecture):
-    """A diffusers ``ControlNetModel`` of a shape, freshly initialised; it takes residuals and hints as the host's does."""
+    """A newly initialised diffusers ``ControlNetModel`` of an architecture."""
     from diffusers import ControlNetModel
 
     arguments = _shape_arguments(architecture)
@@ -44,10 +44,10 @@ def new_controlnet(architecture: Architecture):
 
 
 def unet_from_state(state: StateDict):
-    """The UNet in a state dict under diffusers' names, without LoRA and temporal layers.
+    """The UNet of a state dict with diffusers' names, without LoRA and temporal layers.
 
     Raises:
-        ValueError: it is no SD1.x UNet, or tensors are missing.
+        ValueError: it is not an SD1.x UNet, or tensors are missing.
     """
     unet = new_unet(read_architecture(state))
     _load(unet, state, "UNet")
@@ -55,14 +55,14 @@ def unet_from_state(state: StateDict):
 
 
 def controlnet_from_state(state: StateDict):
-    """The ControlNet in a state dict under diffusers' names, without temporal layers."""
+    """The ControlNet of a state dict with diffusers' names, without temporal layers."""
     controlnet = new_controlnet(read_architecture(state))
     _load(controlnet, state, "ControlNet")
     return controlnet
 
 
 def appearance_from_state(state: StateDict):
-    """The appearance UNet from its own state dict, or as a copy of a whole UNet to begin stage 1 from.
+    """The appearance UNet of its own state dict, or a copy of a whole UNet to start stage 1.
 
     Its last transformer block ends after ``norm1`` and it has no head (authors' ``AppearanceEncoderModel.reset_final_block``).
     """
@@ -73,8 +73,8 @@ def appearance_from_state(state: StateDict):
     return unet
 
 
-class _Norm1Alone(nn.Module):
-    """The last transformer block of the appearance UNet: what its ``norm1`` gives is kept, nothing reads what comes after."""
+class _NormOnly(nn.Module):
+    """The last transformer block of the appearance UNet: nothing after its ``norm1`` is used."""
 
     def __init__(self, norm1: nn.LayerNorm):
         super().__init__()
@@ -84,23 +84,23 @@ class _Norm1Alone(nn.Module):
         return self.norm1(hidden_states)
 
 
-class _Nothing(nn.Module):
+class _Identity(nn.Module):
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         return hidden_states
 
 
 def cut_tail(unet) -> None:
-    """Take the part of a UNet out that an appearance UNet does not have."""
+    """Remove what an appearance UNet lacks: everything after the last block's first norm."""
     last = unet.up_blocks[-1].attentions[-1]
-    last.transformer_blocks[-1] = _Norm1Alone(last.transformer_blocks[-1].norm1)
-    last.proj_out = _Nothing()
-    unet.conv_norm_out, unet.conv_out = None, _Nothing()
+    last.transformer_blocks[-1] = _NormOnly(last.transformer_blocks[-1].norm1)
+    last.proj_out = _Identity()
+    unet.conv_norm_out, unet.conv_out = None, _Identity()
 
 
 def _load(network: nn.Module, state: StateDict, title: str) -> None:
     missing, unexpected = network.load_state_dict({name: tensor.float() for name, tensor in state.items()}, strict=False)
     if missing or unexpected:
         raise ValueError(
-            f"The {title} does not fit: {len(missing)} tensors are missing and {len(unexpected)} are too many"
-            f" ({', '.join([*missing, *unexpected][:3])} …)."
+            f"The {title} does not fit: {len(missing)} tensors are missing and {len(unexpected)} are unexpected"
+            f" ({', '.join([*missing, *unexpected][:3])} …); give a complete file of an SD1.x model."
         )

@@ -1,4 +1,7 @@
-"""Poses of training videos: found once by the pose room's detectors, kept beside the video as POSE_KEYPOINT, drawn when needed."""
+"""Poses of training videos: detected once, stored next to the video, drawn when needed.
+
+They are stored in the format of POSE_KEYPOINT.
+"""
 
 import json
 import os
@@ -11,17 +14,17 @@ from tqdm import tqdm
 
 from .videos import Video
 
-CHUNK = 16  # frames in memory at once while poses are found
+CHUNK = 16  # frames in memory at once during detection
 
 
 def find_poses(videos: list[Video], detector: str, resolution: int, folders: list[Path], device: str) -> None:
-    """Find and keep the poses of all videos that bring none and have none kept.
+    """Detect and store the poses of all videos that have none.
 
     Raises:
-        ValueError: the detector cannot be used; says what it needs.
+        ValueError: the detector cannot be used; the message says what it needs.
     """
     missing = [video for video in videos if video.poses is None and not video.cache.exists()]
-    for video in tqdm(missing, desc="finding poses", disable=not missing):
+    for video in tqdm(missing, desc="detecting poses", disable=not missing):
         from ..pose import detect, write_pose_keypoint
 
         found = []
@@ -39,18 +42,19 @@ def _write(path: Path, data) -> None:
 
 
 class DrawnPoses:
-    """Pose pictures of a video by frame number: those of the data set, or drawn from the key points that were kept."""
+    """A video's pose images by frame number: the data set's, or drawn from stored keypoints."""
 
     def __init__(self, video: Video):
         self.video = video
-        self._kept = None
+        self._keypoints = None
 
     def read(self, numbers: list[int]) -> list[Image.Image]:
+        """The pose images of the given frames (any order, counted from 0), RGB."""
         if self.video.poses is not None:
             return self.video.poses.read(numbers)
         from ..pose import draw_frames, read_pose_keypoint
 
-        if self._kept is None:
-            self._kept = read_pose_keypoint(json.loads(self.video.cache.read_text()))
-        drawn = draw_frames([self._kept[number] for number in numbers])
+        if self._keypoints is None:
+            self._keypoints = read_pose_keypoint(json.loads(self.video.cache.read_text()))
+        drawn = draw_frames([self._keypoints[number] for number in numbers])
         return [Image.fromarray(picture) for picture in drawn.numpy()]

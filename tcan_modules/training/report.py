@@ -1,9 +1,9 @@
-"""What an evaluation leaves beside its numbers: a table and a contact sheet."""
+"""The table and the contact sheet of an evaluation."""
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-LABEL = 14  # height of the line of text above the columns
+LABEL = 14  # height of the titles above the columns, in pixels
 BETTER = {
     "l1": "lower",
     "psnr": "higher",
@@ -17,7 +17,7 @@ BETTER = {
 
 
 def table(variants: dict[str, dict]) -> str:
-    """The means and intervals as a Markdown table."""
+    """The means and intervals of each variant as a Markdown table."""
     names = [name for name in next(iter(variants.values())) if not name.endswith("_ci")]
     lines = [
         "| variant | " + " | ".join(f"{name} ({BETTER.get(name, 'lower')} is better)" for name in names) + " |",
@@ -33,7 +33,12 @@ def table(variants: dict[str, dict]) -> str:
 
 
 def contact_sheet(columns: list[str], rows: list[list[np.ndarray]]) -> Image.Image:
-    """Pictures (uint8 RGB of one size) in a grid with titles above the columns."""
+    """A grid of pictures with titles above the columns.
+
+    Args:
+        columns: the titles.
+        rows: the pictures of each row of the grid, uint8 RGB ``[height, width, 3]``, all of one size.
+    """
     height, width = rows[0][0].shape[:2]
     sheet = Image.new("RGB", (width * len(columns), LABEL + height * len(rows)), "white")
     pen = ImageDraw.Draw(sheet)

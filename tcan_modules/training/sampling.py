@@ -1,6 +1,6 @@
-"""Sample a clip with the networks in training, to look at them while they learn.
+"""Sampling with the networks in training, for the validation videos.
 
-One window, DDIM, guidance with the reference dropped on the unconditional side; the nodes do the same on the host's networks, and more.
+DDIM in one window; for guidance, the unconditional cond does not see the reference. The nodes do the same in ComfyUI, and more.
 """
 
 import numpy as np
@@ -26,50 +26,69 @@ def sample_clip(
     """Animate a reference picture.
 
     Args:
+        model: the networks.
+        vae: as `load_vae` gives it.
+        empty_prompt: ``[1, tokens, channels]``.
         reference: uint8 ``[3, h, w]``.
         pose: uint8 ``[frames, 3, h, w]``.
 
     Returns:
         uint8 ``[frames, 3, h, w]``.
     """
-    from diffusers import DDIMScheduler
-
     device = empty_prompt.device
-    scheduler = DDIMScheduler.from_config(model.scheduler.config)
-    scheduler.set_timesteps(steps, device=device)
-    kept = vae.encode(to_signed(reference[None].to(device)))
-    frames = len(pose)
+    latent = vae.encode(to_signed(reference[None].to(device)))
     generator = torch.Generator().manual_seed(seed)
-    latents = torch.randn((1, frames, 4, pose.shape[-2] // 8, pose.shape[-1] // 8), generator=generator).to(device)
-    poses = (pose.to(device).float() / 255)[None]
-    guided = guidance != 1.0
-    rows = 2 if guided else 1
-    dropped = torch.tensor([True, False], device=device) if guided else None
-    for time in scheduler.timesteps:
-        noise = model(
-            latents.expand(rows, -1, -1, -1, -1),
-            time.expand(rows),
-            empty_prompt.expand(rows, -1, -1),
-            poses.expand(rows, -1, -1, -1, -1),
-            kept.expand(rows, -1, -1, -1),
-            dropped,
-        )
-        if guided:
-            noise = noise[:1] + guidance * (noise[1:] - noise[:1])
-        latents = scheduler.step(noise, time, latents).prev_sample
-    pictures = vae.decode(latents[0])
+    noise = torch.randn((1, len(pose), 4, pose.shape[-2] // 8, pose.shape[-1] // 8), generator=generator).to(device)
+    conditions = {"text": empty_prompt, "pose": (pose.to(device).float() / 255)[None], "reference": latent}
+    pictures = vae.decode(_denoise(model, noise, conditions, steps, guidance)[0])
     return ((pictures.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu()
 
 
+def _denoise(
+    model: TCAN, latents: torch.Tensor, conditions: dict[str, torch.Tensor], steps: int, guidance: float
+) -> torch.Tensor:
+    """DDIM from noise to latents.
+
+    Args:
+        latents: noise, ``[1, frames, 4, h, w]``.
+        conditions: ``text``, ``pose`` and ``reference`` of `TCAN.forward`, for one clip.
+
+    Returns:
+        Clean latents, same shape.
+    """
+    from diffusers import DDIMScheduler
+
+    device = latents.device
+    scheduler = DDIMScheduler.from_config(model.scheduler.config)
+    scheduler.set_timesteps(steps, device=device)
+    guided = guidance != 1.0
+    clips = 2 if guided else 1  # without and with the reference
+    dropped = torch.tensor([True, False], device=device) if guided else None
+    conditions = {name: tensor.expand(clips, *tensor.shape[1:]) for name, tensor in conditions.items()}
+    for time in scheduler.timesteps:
+        noise = model(latents.expand(clips, -1, -1, -1, -1), time.expand(clips), **conditions, dropped=dropped)
+        if guided:
+            noise = noise[:1] + guidance * (noise[1:] - noise[:1])
+        latents = scheduler.step(noise, time, latents).prev_sample
+    return latents
+
+
 def side_by_side(*columns: torch.Tensor) -> np.ndarray:
-    """Clips ``[frames, 3, h, w]`` (or one picture, which stands still) next to each other, uint8 ``[frames, h, w', 3]``."""
+    """Clips next to each other in one video.
+
+    Args:
+        columns: uint8 ``[frames, 3, h, w]``; a single picture ``[3, h, w]`` is repeated for all frames.
+
+    Returns:
+        uint8 ``[frames, h, sum of the widths, 3]``.
+    """
     frames = max(len(column) for column in columns if column.ndim == 4)
     shown = [column if column.ndim == 4 else column.expand(frames, -1, -1, -1) for column in columns]
     return torch.cat(shown, dim=-1).permute(0, 2, 3, 1).contiguous().numpy()
 
 
 def write_video(path, frames: np.ndarray, rate: int = 12) -> None:
-    """Write uint8 RGB ``[frames, h, w, 3]`` (even sides) as H.264 in MP4."""
+    """Write frames, uint8 RGB ``[frames, h, w, 3]`` with even sides, as H.264 in MP4."""
     import av
 
     path.parent.mkdir(parents=True, exist_ok=True)

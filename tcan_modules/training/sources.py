@@ -1,4 +1,7 @@
-"""Where training begins: pretrained weights of any common layout to the parts of a checkpoint, a VAE and the empty prompt."""
+"""What training starts from: the parts of a checkpoint, a VAE and the empty prompt.
+
+They are read from pretrained weights in any of the common layouts.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,29 +28,29 @@ SD15 = Architecture(
     depth_up=((0, 0, 0), (1, 1, 1), (1, 1, 1), (1, 1, 1)),
     context_dim=768,
 )
-TOKENS, BEGIN, END = 77, 49406, 49407  # CLIP's; the empty prompt is one begin and ends to the full length
+TOKENS, BEGIN, END = 77, 49406, 49407  # CLIP's; the empty prompt is one begin token, then end tokens to the full length
 
 
 @dataclass
 class Start:
-    """All that a stage begins with."""
+    """What a stage starts from."""
 
     checkpoint: Checkpoint
     vae: nn.Module
-    empty_prompt: torch.Tensor  # [1, tokens, width]
+    empty_prompt: torch.Tensor  # [1, tokens, channels]
 
 
-def gather(base: Path, controlnet: Path | None, vae: Path | None, tcan: list[Path]) -> Start:
+def load_start(base: Path, controlnet: Path | None, vae: Path | None, tcan: list[Path]) -> Start:
     """Read the pretrained parts of a run.
 
     Args:
-        base: SD1.5 as a diffusers folder or single file, or a packed TCAN file with everything.
-        controlnet: OpenPose ControlNet as a diffusers folder or file in either naming; None: ``base`` or ``tcan`` has one.
+        base: SD1.5 as a diffusers folder or a single file, or a packed TCAN file with all parts.
+        controlnet: OpenPose ControlNet as a diffusers folder, or a file with either naming; None: the one in ``base`` or ``tcan``.
         vae: None: the one in ``base``.
-        tcan: earlier TCAN files (stage 1's, AnimateDiff's motion module); what they hold replaces what ``base`` holds.
+        tcan: TCAN files of earlier stages, or a motion module of AnimateDiff; their parts replace those of ``base``.
 
     Raises:
-        CheckpointError: a part is missing or of another kind.
+        CheckpointError: a part is missing or of the wrong kind.
     """
     state = _diffusers_file(base, "unet") if base.is_dir() else read_file(base)
     if any(name.startswith(PACKED) for name in state):
@@ -69,7 +72,7 @@ def _part(tensors: StateDict, source: str) -> Part:
     try:
         return Part(tensors, source, read_architecture(tensors))
     except ValueError as error:
-        raise CheckpointError(f"'{source}' cannot be trained on: {error}.") from error
+        raise CheckpointError(f"'{source}' cannot be used for training: {error}.") from error
 
 
 def _overlay(checkpoint: Checkpoint, newer: Checkpoint) -> None:
@@ -91,11 +94,11 @@ def _diffusers_file(folder: Path, part: str) -> StateDict:
         if (folder / name).exists():
             path = folder / name
             return read_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
-    raise CheckpointError(f"'{folder}' holds no {part} of diffusers (diffusion_pytorch_model.safetensors).")
+    raise CheckpointError(f"'{folder}' holds no {part}: give a diffusers folder with diffusion_pytorch_model.safetensors.")
 
 
 def _renamed(state: StateDict, prefixes: tuple[str, ...]) -> StateDict:
-    """Tensors under diffusers' names, whether they came under them or under those of the original Stable Diffusion."""
+    """Tensors with diffusers' names, from these or from the original names of Stable Diffusion."""
     prefix = next((prefix for prefix in prefixes if any(name.startswith(f"{prefix}input_blocks.") for name in state)), None)
     if prefix is None:
         return state
@@ -104,12 +107,12 @@ def _renamed(state: StateDict, prefixes: tuple[str, ...]) -> StateDict:
     renamed = {name: own[host] for name, host in wanted.items() if host in own}
     missing = [host for host in wanted.values() if host not in own]
     if missing:
-        raise CheckpointError(f"{len(missing)} tensors of SD1.5 are missing ({missing[0]} …): it is another model or incomplete.")
+        raise CheckpointError(f"{len(missing)} tensors of SD1.5 are missing ({missing[0]} …): give a complete file of SD1.5.")
     return renamed
 
 
 def _standard_names(controlnet: bool) -> dict[str, str]:
-    """SD1.5's tensors: diffusers' name to the original one."""
+    """The original name of each of SD1.5's tensors, by diffusers' name."""
     from .networks import new_controlnet, new_unet
 
     with torch.device("meta"):
@@ -124,22 +127,24 @@ def _empty_prompt(base: Path) -> torch.Tensor:
 
     if base.is_dir():
         if not (base / "text_encoder").is_dir():
-            raise CheckpointError(f"'{base}' has no text_encoder: name a whole diffusers folder of SD1.5 with --base.")
+            raise CheckpointError(f"'{base}' has no text_encoder: give --base a complete diffusers folder of SD1.5.")
         encoder = CLIPTextModel.from_pretrained(base / "text_encoder")
     else:
         state = group(read_file(base), "cond_stage_model.transformer.")
         if not state:
-            raise CheckpointError(f"'{base.name}' has no text encoder: name a whole SD1.5 checkpoint with --base.")
+            raise CheckpointError(f"'{base.name}' has no text encoder: give --base a complete SD1.5 checkpoint.")
         encoder = CLIPTextModel(
             CLIPTextConfig(
                 hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12, vocab_size=49408
             )
         )
-        if "embeddings.token_embedding.weight" in encoder.state_dict():  # transformers 5 leaves out the first part of the names
+        if "embeddings.token_embedding.weight" in encoder.state_dict():  # transformers 5 omits the prefix
             state = {name.removeprefix("text_model."): tensor for name, tensor in state.items()}
         missing = encoder.load_state_dict({name: tensor.float() for name, tensor in state.items()}, strict=False).missing_keys
         if any("position_ids" not in name for name in missing):
-            raise CheckpointError(f"The text encoder in '{base.name}' is incomplete ({missing[0]} …).")
+            raise CheckpointError(
+                f"The text encoder in '{base.name}' is incomplete ({missing[0]} …): give --base a complete SD1.5 checkpoint."
+            )
     tokens = torch.tensor([[BEGIN] + [END] * (TOKENS - 1)])
     with torch.no_grad():
         return encoder(tokens).last_hidden_state

@@ -1,9 +1,10 @@
-"""The two stages of training (paper section 4; authors' ``configs/train``): what learns, on what, and what is written.
+"""The two stages of training (paper section 4; authors' ``configs/train``).
 
-Stage 1 trains the appearance UNet and the APPA LoRA on pairs of frames. Stage 2 trains the temporal layers of UNet and ControlNet alone on
-clips. Everything else is frozen, and its tensors leave a run bit for bit as they came.
+Stage 1 trains the appearance UNet and the APPA LoRA on pairs of frames. Stage 2 trains the temporal layers of UNet and ControlNet on
+clips. Everything else is frozen, and a run writes its tensors bit for bit as it read them.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,19 +38,18 @@ def train_stage(
     validation: dict | None = None,
     sampling: dict | None = None,
 ) -> Path | None:
-    """Train a stage to its last step and write ``tcan.safetensors``, a packed file that Load TCAN opens.
+    """Train a stage to its last step and write ``tcan.safetensors``, a file for Load TCAN.
 
     Args:
-        dataset: numbered samples (`StageStep` says which tensors).
-        rank: of new LoRA in stage 1.
-        controlnet_blocks: down blocks of the ControlNet that get temporal layers in stage 2, where the checkpoint has none.
-        schedule: what to change in the noise schedule (`SCHEDULE`).
-        gradient_checkpointing: compute activations twice to keep fewer.
-        validation: a sample of the same kind that the validation video is made of.
-        sampling: ``steps`` and ``guidance`` of that video.
+        dataset: numbered samples (see `StageStep` for their tensors).
+        rank, controlnet_blocks, schedule: see `TCAN`.
+        drop_reference: in stage 1, the share of pairs that are trained without their reference.
+        gradient_checkpointing: compute activations twice and store fewer.
+        validation: a sample from which the validation videos are made.
+        sampling: ``steps`` and ``guidance`` of these videos.
 
     Returns:
-        The packed file, or None when the run stopped before its last step.
+        The packed file, or None if the run stopped before its last step.
     """
     torch.manual_seed(options.seed)  # new LoRA and temporal layers
     model = TCAN(start.checkpoint, temporal=stage == 2, rank=rank, controlnet_blocks=controlnet_blocks, schedule=schedule)
@@ -59,23 +59,33 @@ def train_stage(
     if options.mixed_precision != "no":
         model.halve_frozen({"fp16": torch.float16, "bf16": torch.bfloat16}[options.mixed_precision])
     step = StageStep(model, start.vae, start.empty_prompt, drop_reference if stage == 1 else 0.0)
-
-    def validate(folder: Path, number: int) -> None:
-        clip = sample_clip(model, start.vae, step.empty_prompt, validation["reference"], validation["pose"], **(sampling or {}))
-        frames = side_by_side(validation["reference"], validation["pose"], clip, validation["pixels"])
-        write_video(folder / "validation" / f"{number:06d}.mp4", frames)
+    validate = _validation(step, validation, sampling or {}) if validation else None
 
     def export(folder: Path, learned: Tensors) -> None:
         tensors = {name.removeprefix("model."): tensor for name, tensor in learned.items()}
         write_packed(folder / "tcan.safetensors", trained_checkpoint(start.checkpoint, stage, model, tensors), start)
 
-    trainer = Trainer(step, dataset, options, title=f"stage {stage}", export=export, validate=validate if validation else None)
+    trainer = Trainer(step, dataset, options, title=f"stage {stage}", export=export, validate=validate)
     return options.out / "tcan.safetensors" if trainer.run() else None
 
 
-def trained_checkpoint(begun: Checkpoint, stage: int, model: TCAN, learned: Tensors) -> Checkpoint:
-    """The checkpoint that a stage began with, and in it what the stage learned (names begin with ``unet.``, ``appearance.``, …)."""
+def _validation(step: StageStep, sample: Tensors, sampling: dict) -> Callable[[Path, int], None]:
+    """A function of a folder and a step's number that writes the validation video of a sample."""
 
+    def validate(folder: Path, number: int) -> None:
+        clip = sample_clip(step.model, step.vae, step.empty_prompt, sample["reference"], sample["pose"], **sampling)
+        frames = side_by_side(sample["reference"], sample["pose"], clip, sample["pixels"])
+        write_video(folder / "validation" / f"{number:06d}.mp4", frames)
+
+    return validate
+
+
+def trained_checkpoint(before: Checkpoint, stage: int, model: TCAN, learned: Tensors) -> Checkpoint:
+    """The checkpoint that a stage started from, with the parts that it trained replaced.
+
+    Args:
+        learned: the trained tensors; their names start with ``unet.``, ``appearance.`` or ``controlnet.``.
+    """
     source = f"stage {stage}"
     if stage == 1:
         found = {
@@ -86,17 +96,26 @@ def trained_checkpoint(begun: Checkpoint, stage: int, model: TCAN, learned: Tens
         found = {
             f"{name}_temporal": temporal_part(getattr(model, name), name, learned, source) for name in ("unet", "controlnet")
         }
-    return replace(begun, **found)
+    return replace(before, **found)
 
 
 def temporal_part(network: nn.Module, name: str, learned: Tensors, source: str) -> Part:
-    """What the temporal layers of a network learned (tensors ``<name>.…``), with their position tables."""
+    """A part with the trained temporal layers of a network and their position tables.
+
+    Args:
+        name: prefix of the network's tensors in ``learned``.
+        learned: the trained tensors.
+        source: where they come from, for messages.
+    """
     tables = {key: tensor for key, tensor in network.state_dict().items() if key.endswith("pos_encoder.pe")}
     return Part(group(learned, f"{name}.") | tables, source)
 
 
 def write_packed(path: Path, checkpoint: Checkpoint, start: Start, dtype: torch.dtype = torch.float16) -> None:
-    """Write all parts as one packed file; a TAESD goes along under the names that the host reads it by."""
+    """Write all parts as one packed file.
+
+    A TAESD is included, with the names by which ComfyUI reads it.
+    """
     if isinstance(start.vae, TinyVAE):
         checkpoint = replace(checkpoint, vae=Part(start.vae.host_state(), "training"))
     save_tensors(path, {name: tensor.detach().to(dtype) for name, tensor in pack(checkpoint).items()})

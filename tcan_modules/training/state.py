@@ -1,4 +1,7 @@
-"""Training states on disk: safetensors files that are never half-written, and hold all that an exact resume needs."""
+"""Training states on disk, with everything that an exact resume needs.
+
+They are safetensors files, and never half-written.
+"""
 
 import json
 import os
@@ -10,9 +13,9 @@ Tensors = dict[str, torch.Tensor]
 
 
 def save_tensors(path: Path, tensors: Tensors, metadata: dict | None = None) -> None:
-    """Write a safetensors file so that at any moment the old or the new one is there, whole.
+    """Write a safetensors file atomically: at any moment there is the complete old or new one.
 
-    ``metadata`` values are kept as JSON.
+    ``metadata`` values are stored as JSON.
     """
     from safetensors.torch import save_file
 
@@ -31,7 +34,7 @@ def save_tensors(path: Path, tensors: Tensors, metadata: dict | None = None) -> 
 
 
 def load_tensors(path: Path) -> tuple[Tensors, dict]:
-    """The tensors and the metadata of `save_tensors`."""
+    """The tensors and the metadata that `save_tensors` wrote."""
     from safetensors import safe_open
 
     with safe_open(path, framework="pt") as file:
@@ -40,23 +43,31 @@ def load_tensors(path: Path) -> tuple[Tensors, dict]:
 
 
 def group(tensors: Tensors, prefix: str) -> Tensors:
-    """The tensors under a prefix, without it."""
+    """The tensors whose names start with a prefix, without the prefix."""
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def corner(narrow: torch.Tensor) -> tuple[slice, ...]:
-    """Where a tensor lies in a wider one whose first channels are its own."""
+    """The place of a tensor in a wider one that begins with its channels.
+
+    Args:
+        narrow: of any shape; ``[a, b]`` gives the slices ``[:a, :b]``.
+    """
     return tuple(slice(0, size) for size in narrow.shape)
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, names: list[str]) -> Tensors:
-    """An optimizer's state by the names of its parameters (in the optimizer's order): ``NAME/exp_avg`` and so on."""
+    """An optimizer's state as named tensors: ``NAME/exp_avg`` and so on.
+
+    Args:
+        names: of the parameters, in the optimizer's order.
+    """
     state = optimizer.state_dict()["state"]
     return {f"{name}/{key}": value for index, name in enumerate(names) for key, value in state.get(index, {}).items()}
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, names: list[str], tensors: Tensors) -> None:
-    """The reverse of `optimizer_tensors`."""
+    """Load a state that `optimizer_tensors` gave."""
     state: dict[int, Tensors] = {}
     index = {name: position for position, name in enumerate(names)}
     for full, tensor in tensors.items():

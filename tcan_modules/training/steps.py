@@ -1,4 +1,4 @@
-"""From a batch of pictures to a loss, for both stages (authors' ``train.py``, the body of their loop)."""
+"""From a batch of pictures to a loss, for both stages (authors' ``train.py``, loop body)."""
 
 import torch
 from torch import nn
@@ -7,23 +7,25 @@ from .model import TCAN
 
 
 def to_signed(pixels: torch.Tensor) -> torch.Tensor:
-    """uint8 pictures to -1..1."""
+    """Convert uint8 pictures ``[…, 3, h, w]`` to -1..1."""
     return pixels.float() / 127.5 - 1
 
 
 def draw_noise(latents: torch.Tensor, generator: torch.Generator, timesteps: int = 1000) -> tuple[torch.Tensor, torch.Tensor]:
-    """Noise like the latents ``[rows, …]``, and a timestep for each row, both drawn on the CPU."""
+    """Draw noise like ``latents [clips, …]`` and a timestep for each clip, both on the CPU."""
     noise = torch.randn(latents.shape, generator=generator).to(latents)
     times = torch.randint(0, timesteps, (latents.shape[0],), generator=generator).to(latents.device)
     return noise, times
 
 
 class StageStep(nn.Module):
-    """Loss of a batch ``{"pixels": [rows, frames, 3, h, w], "pose": likewise, "reference": [rows, 3, h, w]}`` (uint8).
+    """The loss of a batch, in either stage.
 
     Args:
-        empty_prompt: text embedding of all rows, ``[1, tokens, width]``.
-        drop_reference: chance of a row to be trained without its reference (stage 1; the authors' 10 %).
+        model: the networks.
+        vae: as `load_vae` gives it.
+        empty_prompt: text embedding of all clips, ``[1, tokens, channels]``.
+        drop_reference: share of clips that are trained without their reference (stage 1; 10 % in the authors' training).
     """
 
     def __init__(
@@ -38,19 +40,25 @@ class StageStep(nn.Module):
         self.register_buffer("empty_prompt", empty_prompt.float(), persistent=False)
 
     def forward(self, batch: dict[str, torch.Tensor], generator: torch.Generator) -> torch.Tensor:
-        rows = batch["pixels"].shape[0]
+        """The loss of a batch.
+
+        Args:
+            batch: uint8 tensors: ``pixels`` and ``pose [clips, frames, 3, h, w]``, ``reference [clips, 3, h, w]``.
+            generator: of everything random.
+        """
+        clips = batch["pixels"].shape[0]
         with torch.no_grad():
-            latents = self.vae.encode(to_signed(batch["pixels"]).flatten(0, 1), generator).unflatten(0, (rows, -1))
+            latents = self.vae.encode(to_signed(batch["pixels"]).flatten(0, 1), generator).unflatten(0, (clips, -1))
             reference = self.vae.encode(to_signed(batch["reference"]))
         noise, times = draw_noise(latents, generator)
         dropped = None
         if self.drop_reference:
-            dropped = (torch.rand(rows, generator=generator) < self.drop_reference).to(latents.device)
+            dropped = (torch.rand(clips, generator=generator) < self.drop_reference).to(latents.device)
         return self.model.loss(
             latents,
             noise,
             times,
-            text=self.empty_prompt.expand(rows, -1, -1),
+            text=self.empty_prompt.expand(clips, -1, -1),
             pose=batch["pose"].float() / 255,
             reference=reference,
             dropped=dropped,

@@ -1,7 +1,7 @@
-"""The training loop that every stage shares: accelerate, AdamW, clipping, EMA, exact resume, curves.
+"""The training loop of all stages: accelerate, AdamW, clipping, EMA, exact resume, curves.
 
-All randomness of a step is a function of the seed, the step's number and the process: batches are numbered, and noise comes from a
-generator seeded for the step. A resumed run is therefore bit for bit the run that was never stopped.
+The randomness of a step depends only on the seed, the step's number and the process: batches are numbered, and noise comes from a
+generator seeded for the step. A resumed run is therefore bit for bit equal to an uninterrupted one.
 """
 
 import math
@@ -23,7 +23,7 @@ from .state import group, load_tensors, optimizer_tensors, restore_optimizer, sa
 
 @dataclass
 class Options:
-    """What every stage can be told; the defaults are the authors' (``configs/train``)."""
+    """The options of a run; defaults are the authors' (``configs/train``)."""
 
     out: Path
     steps: int
@@ -46,7 +46,10 @@ class Options:
 
 
 def learning_rate(options: Options, step: int) -> float:
-    """Rate of a step (counted from 0): a linear warm-up, then constant, or a half cosine down to nothing at the last step."""
+    """The learning rate of a step (counted from 0).
+
+    A linear warm-up, then constant, or multiplied by half a cosine that reaches 0 at the last step.
+    """
     rate = options.lr * min(1.0, (step + 1) / max(1, options.warmup))
     if options.schedule == "cosine":
         rate *= 0.5 * (1 + math.cos(math.pi * min(1.0, step / options.steps)))
@@ -54,13 +57,15 @@ def learning_rate(options: Options, step: int) -> float:
 
 
 class Trainer:
-    """Trains the parameters of a module that want gradients.
+    """Trains the parameters of a module that require gradients.
 
     Args:
-        module: ``module(batch, generator)`` gives the loss of a batch; the generator draws everything random in it.
-        dataset: ``dataset[number]`` gives sample number 0, 1, 2, … without end, as a dict of tensors.
-        export: called with the folder and the learned tensors (EMA where it is on) at every save; writes what others load.
-        validate: called with the folder and the step every ``validate_every`` steps, with the EMA weights in place.
+        module: ``module(batch, generator)`` returns the loss of a batch; everything random comes from the generator.
+        dataset: ``dataset[number]`` returns sample 0, 1, 2, … without end, a dict of tensors.
+        options: of the run.
+        title: name of the run in the state file, the log and the curve.
+        export: called at every save with the folder and the trained tensors (averaged if EMA is on); writes files for other programs.
+        validate: called every ``validate_every`` steps with the folder and the step, while the EMA weights are in place.
     """
 
     def __init__(
@@ -79,7 +84,7 @@ class Trainer:
         self.accelerator = Accelerator(
             mixed_precision=options.mixed_precision,
             gradient_accumulation_steps=options.accumulate,
-            # the appearance UNet's last layers have no part in the loss
+            # the loss does not depend on the appearance UNet's last layers
             kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
         )
         self.learned = {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
@@ -96,10 +101,11 @@ class Trainer:
 
     @property
     def main(self) -> bool:
+        """Whether this process is the one that writes files."""
         return self.accelerator.is_main_process
 
     def run(self) -> bool:
-        """Train up to the last step, or until the minutes are over; whether the last step was reached."""
+        """Train to the last step or the time limit, and return whether the last step is reached."""
         options, deadline = self.options, time.monotonic() + 60 * self.options.minutes
         writer = tensorboard(options.out / "tensorboard", self.step) if self.main else None
         batches = iter(self._batches())
@@ -126,17 +132,17 @@ class Trainer:
             writer.close()
         if self.losses:
             log.info("%s: step %d of %d, loss %.4f", self.title, self.step, options.steps, smooth(np.array(self.losses), 200)[-1])
-        self.accelerator.wait_for_everyone()  # what the main process has written is there for all
+        self.accelerator.wait_for_everyone()  # all processes find the main process's files
         return self.step >= options.steps
 
-    def _anyone(self, wish: bool) -> bool:
-        """Whether any process wishes it: clocks differ, and a process that stops alone would leave the others waiting."""
+    def _anyone(self, condition: bool) -> bool:
+        """Whether it is true in any process: clocks differ, and one that stops early would block the others."""
         if self.accelerator.num_processes == 1:
-            return wish
-        return bool(self.accelerator.reduce(torch.tensor(float(wish), device=self.accelerator.device), "sum").item())
+            return condition
+        return bool(self.accelerator.reduce(torch.tensor(float(condition), device=self.accelerator.device), "sum").item())
 
     def _batches(self) -> DataLoader:
-        """Batches from where the run stands; each process takes its own share of the numbers."""
+        """Batches from the current step on; each process takes a different share of the samples."""
         options, world, rank = self.options, self.accelerator.num_processes, self.accelerator.process_index
 
         def numbers():
@@ -171,8 +177,8 @@ class Trainer:
             total += accelerator.reduce(loss.detach(), "mean").item() / options.accumulate
         if not math.isfinite(total):
             raise FloatingPointError(
-                f"The loss of step {self.step + 1} is {total}: lower the learning rate, or train without mixed precision. The last"
-                f" checkpoint in {options.out} is still good."
+                f"The loss of step {self.step + 1} is {total}: lower the learning rate or turn mixed precision off, then resume from the"
+                f" last checkpoint in {options.out}."
             )
         if self.ema:
             decay = min(options.ema, (1 + self.step) / (10 + self.step))
@@ -180,7 +186,7 @@ class Trainer:
         return total
 
     def save(self) -> None:
-        """Write the state (atomically), what the stage exports, and the curve."""
+        """Write the state (atomically), the stage's export and the loss curve."""
         if not self.main:
             return
         tensors = {f"weights/{name}": parameter for name, parameter in self.learned.items()}
@@ -197,11 +203,11 @@ class Trainer:
         draw_curve(np.array(self.losses), self.options.out / "loss.png", self.title)
 
     def learned_tensors(self) -> dict[str, torch.Tensor]:
-        """What the run has learned so far: the averaged weights where EMA is on."""
+        """The trained tensors so far; the averaged ones if EMA is on."""
         return self.ema or {name: parameter.detach() for name, parameter in self.learned.items()}
 
     def validate_now(self) -> None:
-        """Call the stage's validation with the EMA weights in place of those that learn."""
+        """Call ``validate`` with the EMA weights in place of the trained ones."""
         if not (self.main and self.validate):
             return
         kept = {name: parameter.detach().clone() for name, parameter in self.learned.items()} if self.ema else {}

@@ -1,4 +1,4 @@
-"""The VAE that turns pictures into latents for training: SD's own, or the puppet model's TAESD. Frozen always."""
+"""The VAE of training, always frozen: SD's, or the puppet model's TAESD."""
 
 from pathlib import Path
 
@@ -11,18 +11,24 @@ from ..weights.reading import read_file
 from .autoencoder import TinyAutoencoder
 from .state import group
 
-SCALE = 0.18215  # latents of SD1.x are multiplied by it before noise is added
+SCALE = 0.18215  # SD1.x multiplies latents by it before noise is added
 
 
 class SDAutoencoder(nn.Module):
-    """SD1.x's VAE. Pictures ``[n, 3, h, w]`` in -1..1, latents ``[n, 4, h/8, w/8]`` already times 0.18215."""
+    """SD1.x's VAE.
+
+    Pictures are ``[n, 3, h, w]`` in -1..1, latents ``[n, 4, h/8, w/8]``, already multiplied by 0.18215.
+    """
 
     def __init__(self, vae):
         super().__init__()
         self.vae = vae
 
     def encode(self, pictures: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
-        """The mean of the posterior, or a draw of it when a generator is given (authors: clips are drawn, references are not)."""
+        """Encode pictures ``[n, 3, h, w]`` as latents ``[n, 4, h/8, w/8]``.
+
+        They are the posterior's mean, or a sample of it if there is a generator. The authors sample clips and take the mean of references.
+        """
         posterior = self.vae.encode(pictures).latent_dist
         latents = posterior.mean
         if generator is not None:
@@ -30,32 +36,38 @@ class SDAutoencoder(nn.Module):
         return latents * SCALE
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        """Decode latents ``[n, 4, h/8, w/8]`` to pictures ``[n, 3, h, w]``."""
         return self.vae.decode(latents / SCALE).sample
 
 
 class TinyVAE(nn.Module):
-    """`TinyAutoencoder` with the same interface; it has no posterior to draw from, and its latents need no factor."""
+    """`TinyAutoencoder` with the interface of `SDAutoencoder`.
+
+    It has no posterior to sample, and its latents need no factor.
+    """
 
     def __init__(self, model: TinyAutoencoder):
         super().__init__()
         self.model = model.to(memory_format=torch.channels_last)
 
     def encode(self, pictures: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
+        """Encode pictures ``[n, 3, h, w]`` as latents ``[n, 4, h/8, w/8]``; ignore the generator."""
         return self.model.encode(pictures.contiguous(memory_format=torch.channels_last)).contiguous()
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        """Decode latents ``[n, 4, h/8, w/8]`` to pictures ``[n, 3, h, w]``."""
         return self.model.decode(latents).contiguous()
 
     def host_state(self) -> StateDict:
-        """The tensors that the host knows a TAESD by, with the factor between its latents and SD's."""
+        """The tensors by which ComfyUI reads a TAESD, with the factor between its latents and SD's."""
         return self.model.full_state() | {"vae_scale": torch.tensor(SCALE), "vae_shift": torch.tensor(0.0)}
 
 
 def load_vae(path: Path) -> SDAutoencoder | TinyVAE:
-    """The VAE in a diffusers folder, an SD checkpoint, a VAE file, or a packed file of the puppet model.
+    """Read a VAE from a diffusers folder, an SD checkpoint, a VAE file or a puppet model's file.
 
     Raises:
-        ValueError: no VAE there.
+        ValueError: it holds no VAE.
     """
     if path.is_dir():
         from diffusers import AutoencoderKL
@@ -66,13 +78,13 @@ def load_vae(path: Path) -> SDAutoencoder | TinyVAE:
 
 
 def vae_from_state(state: StateDict, source: str) -> SDAutoencoder | TinyVAE:
-    """`load_vae` from the tensors of a file."""
+    """Like `load_vae`, from the tensors of a file."""
     own = group(state, VAE_PREFIX) or state
     if "taesd_encoder.0.weight" in own:
         own = {name: tensor.float() for name, tensor in own.items()}
         return TinyVAE(TinyAutoencoder.from_full_state(own))
     if "decoder.conv_in.weight" not in own:
-        raise ValueError(f"'{source}' holds no VAE: name a diffusers folder, an SD1.5 checkpoint or a VAE file with --vae.")
+        raise ValueError(f"'{source}' holds no VAE: give --vae a diffusers folder, an SD1.5 checkpoint or a VAE file.")
     from diffusers import AutoencoderKL
     from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
 

@@ -1,7 +1,7 @@
-"""Folders of videos, read frame by frame: video files, folders of pictures, and the authors' TikTok layout.
+"""Videos of a training folder, read frame by frame.
 
-The TikTok layout is a folder for each clip with ``images.mp4`` and ``dwpose.mp4``, or with folders of pictures ``images/`` and ``dwpose/``
-(authors' ``dataset.py``); the clips lie in the folder itself or in its ``train/``.
+They are video files, folders of pictures, or the authors' TikTok layout (authors' ``dataset.py``): a folder for each clip with
+``images.mp4`` and ``dwpose.mp4``, or with folders of pictures ``images/`` and ``dwpose/``. All may lie in the subfolder ``train/``.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ POSE_NAMES = ("dwpose", "openpose", "pose")
 
 
 class VideoFile:
-    """Frames of a video file by number."""
+    """The frames of a video file by number."""
 
     def __init__(self, path: Path):
         import av
@@ -23,11 +23,11 @@ class VideoFile:
         self.path = path
         with av.open(str(path)) as container:
             stream = container.streams.video[0]
-            # files may not say how many frames they have: count their packets, which decodes nothing
+            # some files do not state their number of frames: count packets, which needs no decoding
             self.count = stream.frames or sum(1 for packet in container.demux(stream) if packet.size)
 
     def read(self, numbers: list[int]) -> list[Image.Image]:
-        """The frames of the given numbers (any order, 0-based), RGB."""
+        """The given frames (any order, counted from 0), RGB."""
         import av
 
         wanted, found = set(numbers), {}
@@ -45,7 +45,11 @@ class VideoFile:
         return [found.get(number, last) for number in numbers]
 
     def _seek(self, container, stream, number: int) -> int:
-        """Jump to the key frame before a frame, where the file has a constant rate; the number of the frame that comes next."""
+        """Seek to the keyframe before a frame, if the rate is constant.
+
+        Returns:
+            The number of the frame that is decoded next.
+        """
         if number < 32 or not stream.average_rate or not stream.time_base:
             return 0
         per_frame = 1 / (stream.average_rate * stream.time_base)
@@ -61,7 +65,7 @@ class VideoFile:
 
 
 class PictureFolder:
-    """Frames that lie as pictures in a folder, in the order of their names."""
+    """The pictures of a folder as frames, in the order of their names."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -69,30 +73,30 @@ class PictureFolder:
         self.count = len(self.files)
 
     def read(self, numbers: list[int]) -> list[Image.Image]:
-        """The frames of the given numbers, RGB."""
+        """The given frames (any order, counted from 0), RGB."""
         return [Image.open(self.files[number]).convert("RGB") for number in numbers]
 
 
 @dataclass(frozen=True)
 class Video:
-    """A clip, and its drawn poses where the data set brings them."""
+    """A clip, with its pose images if the data set has them."""
 
     name: str
     frames: VideoFile | PictureFolder
     poses: VideoFile | PictureFolder | None
-    cache: Path  # where found key points are kept
+    cache: Path  # the file for detected keypoints
 
 
 def find_videos(root: Path, minimum: int) -> list[Video]:
     """All clips of at least ``minimum`` frames in a folder, by name.
 
     Raises:
-        ValueError: there is none, or a clip has not as many poses as frames.
+        ValueError: there is none, or a clip's numbers of frames and poses differ.
     """
     root = root / "train" if (root / "train").is_dir() else root
     if not root.is_dir():
         raise ValueError(
-            f"'{root}' is no folder: give the folder with the videos (or with a folder of frames for each) to --data."
+            f"'{root}' is not a folder: give --data the folder with the videos (or with a folder of frames for each)."
         )
     videos, short = [], 0
     for entry in sorted(root.iterdir()):
@@ -100,15 +104,17 @@ def find_videos(root: Path, minimum: int) -> list[Video]:
         if video is None:
             continue
         if video.poses is not None and video.poses.count != video.frames.count:
-            raise ValueError(f"'{entry}' has {video.frames.count} frames and {video.poses.count} poses: make them as many.")
+            raise ValueError(
+                f"'{entry}' has {video.frames.count} frames and {video.poses.count} poses: give every frame one pose."
+            )
         if video.frames.count < minimum:
             short += 1
         else:
             videos.append(video)
     if not videos:
         raise ValueError(
-            f"'{root}' holds no video of at least {minimum} frames ({short} shorter ones): give it videos ({', '.join(VIDEOS)}), a"
-            " folder of frames for each video, or the TikTok layout (a folder for each clip with images.mp4 and dwpose.mp4)."
+            f"'{root}' holds no video of at least {minimum} frames ({short} are shorter): put videos ({', '.join(VIDEOS)}), a folder of"
+            " frames for each video, or the TikTok layout (a folder for each clip with images.mp4 and dwpose.mp4) there."
         )
     return videos
 

@@ -13,14 +13,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from puppets.correspondence import log_chances, same_places
+from puppets.correspondence import log_attention, same_places
 from puppets.datasets import channels_first
 from puppets.evaluate import Case, make_case
 from puppets.recipe import open_packed
 from tcan_modules.maths.temporal import TemporalAttention
 from tcan_modules.training import metrics
 from tcan_modules.training.model import TCAN
-from tcan_modules.training.reading import meeting_blocks
+from tcan_modules.training.reference_attention import reference_blocks
 from tcan_modules.training.sources import Start
 from tcan_modules.training.steps import to_signed
 
@@ -57,11 +57,11 @@ def places_found(start: Start, cases: list[Case]) -> dict[int, float]:
 
     def look(layer, own: torch.Tensor, name: str) -> None:
         side = math.isqrt(own.shape[1])
-        chances = log_chances(layer, own, model.features.kept[name]).diagonal(dim1=-2, dim2=-1).exp()
+        chances = log_attention(layer, own, model.reference_tokens.features[name]).diagonal(dim1=-2, dim2=-1).exp()
         still = same_places(channels_first(case.clip.frames), channels_first(case.reference[None]), side)
         found.setdefault(side, []).append(float((chances.amax(1) * still).sum() / still.sum()))
 
-    for name, block in meeting_blocks(model.unet).items():
+    for name, block in reference_blocks(model.unet).items():
         block.attn1.register_forward_pre_hook(lambda layer, inputs, name=name: look(layer, inputs[0], name))
     for case in cases:
         noisy_clips(start, model, case)

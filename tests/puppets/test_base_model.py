@@ -1,4 +1,4 @@
-"""The stand-in for SD1.5 and its ControlNet: who sees whom."""
+"""The puppet model's base: which pictures see each other, and the ControlNet's hint layers."""
 
 import pytest
 import torch
@@ -19,13 +19,13 @@ def base() -> PuppetBase:
 
 
 def predict(base: PuppetBase, noisy: torch.Tensor, apart: list[bool]) -> torch.Tensor:
-    base.mates.dropped = torch.tensor(apart).repeat(2)
+    base.partner_tokens.dropped = torch.tensor(apart).repeat(2)
     with torch.no_grad():
         return base.predict(noisy, torch.full((4,), 500), torch.zeros(4, 3, 64, 64), 2)
 
 
-def test_pairs_see_each_other_and_nobody_else(base):
-    """Rows are first of all pairs, then second of all pairs; here rows 0 and 2 are a pair, and rows 1 and 3 do not know it."""
+def test_only_partners_see_each_other(base):
+    """Pictures 0 and 2 are partners; so are 1 and 3, but they do not see each other."""
     noisy = torch.randn(4, 4, 8, 8)
     changed = noisy.clone()
     changed[2] += 1

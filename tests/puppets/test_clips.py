@@ -1,4 +1,4 @@
-"""The puppet world: seeded, exact, and wrong only where it is asked to be."""
+"""The puppet world: its seeds, keypoints, outliers and samples."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from puppets.character import Character
 from puppets.clips import make_clip
 from puppets.datasets import PuppetClips, PuppetPairs, PuppetPictures
 from puppets.motion import SIZE, STYLES, Motion, pose
-from puppets.outliers import spoil
+from puppets.outliers import add_outliers
 
 
 def clip(number: int, frames: int = 6, **options):
@@ -23,7 +23,7 @@ def test_parts_of_a_motion_fit_together():
     assert np.array_equal(clip(3, frames=8).frames[5:], clip(3, frames=3, start=5).frames)
 
 
-def test_one_character_by_any_motion_keeps_its_bones():
+def test_every_motion_keeps_the_lengths_of_the_limbs():
     body = Character.from_seed((7, 1)).body
     for number in range(10):
         joints = pose(Motion.from_seed((7, number), 12), body).joints
@@ -42,7 +42,7 @@ def test_every_style_stays_in_the_picture():
     assert outside / 80 < 0.02
 
 
-def test_hands_are_where_the_key_points_say():
+def test_hands_are_at_their_keypoints():
     hits = []
     for number in range(20):
         character = Character.from_seed((7, number, 0))
@@ -65,21 +65,21 @@ def test_the_scene_is_still_behind_the_character():
         for axis in (1, 2):
             for step in (-1, 1):
                 grown |= np.roll(inside, step, axis)
-        # the last trace of a soft border
+        # a rest of the soft edge
         assert (changed & ~grown).mean() < 0.003
         assert 0.05 < inside.mean() < 0.5
 
 
-def test_outliers_come_in_the_share_asked_for():
+def test_the_share_of_outliers():
     keypoints = clip(4, frames=40).keypoints
-    spoiled, hit = spoil(keypoints, 0.2, np.random.default_rng(0))
+    spoiled, hit = add_outliers(keypoints, 0.2, np.random.default_rng(0))
     assert hit.sum() == 8
     assert np.array_equal(spoiled[~hit], keypoints[~hit])
     assert all(not np.array_equal(spoiled[frame], keypoints[frame]) for frame in np.flatnonzero(hit))
-    assert np.array_equal(spoil(keypoints, 0.0, np.random.default_rng(0))[0], keypoints)
+    assert np.array_equal(add_outliers(keypoints, 0.0, np.random.default_rng(0))[0], keypoints)
 
 
-def test_samples_are_functions_of_their_number():
+def test_a_sample_depends_only_on_its_number():
     for dataset in (PuppetPairs(0), PuppetClips(0, frames=4)):
         first, again, other = dataset[5], dataset[5], dataset[6]
         assert all((first[name] == again[name]).all() for name in first)
@@ -89,8 +89,8 @@ def test_samples_are_functions_of_their_number():
         assert (first["reference"] != first["pixels"][0]).any()
 
 
-def test_pictures_come_alone_and_then_in_pairs():
-    """The second of a pair is the same character and scene in another pose; most of the scene shows in both."""
+def test_single_pictures_come_first_and_then_pairs():
+    """A pair shows one character and scene in two poses, so most of the scene is the same."""
 
     def unchanged(one: dict, other: dict) -> float:
         difference = (one["pixels"].float() - other["pixels"].float()).abs().mean(1)

@@ -1,4 +1,4 @@
-"""What the base is told about matches in two pictures."""
+"""The matching loss of the puppet model's base."""
 
 import math
 from collections.abc import Callable
@@ -19,13 +19,16 @@ def pair() -> tuple[torch.Tensor, torch.Tensor]:
     return tuple(torch.cat([picture[name] for picture in pictures]) for name in ("pixels", "joints"))
 
 
-def told(log_chances: torch.Tensor, pixels: torch.Tensor, joints: torch.Tensor, paired=(True, True)) -> float:
-    """The loss of attention ``[2, heads, tokens, tokens]``."""
-    return mismatch(log_chances, pixels, joints, torch.tensor(paired)).item()
+def loss_of(logs: torch.Tensor, pixels: torch.Tensor, joints: torch.Tensor, paired=(True, True)) -> float:
+    """The loss of log attention ``[2, heads, tokens, tokens]``."""
+    return mismatch(logs, pixels, joints, torch.tensor(paired)).item()
 
 
 def attention(pixels: torch.Tensor, joints: torch.Tensor, sharpness: float, shift: int = 0) -> torch.Tensor:
-    """Half of four heads look at the same place, half at the same point of the body; all of them so many cells beside it."""
+    """Log attention in which two heads find the same place and two the same point of the body.
+
+    ``shift``: by how many cells all of them are wrong.
+    """
     scores = torch.zeros(2, 4, SIDE**2, SIDE**2)
     every = torch.arange(SIDE**2)
     scores[:, :2, every, (every + shift) % SIDE**2] = sharpness
@@ -35,7 +38,7 @@ def attention(pixels: torch.Tensor, joints: torch.Tensor, sharpness: float, shif
     return scores.log_softmax(-1)
 
 
-def test_most_of_the_scene_and_little_of_the_body_is_in_the_same_place(pair):
+def test_most_of_the_scene_and_little_of_the_body_stays_in_place(pair):
     pixels, joints = pair
     same = same_places(pixels[:1], pixels[1:], SIDE)[0]
     assert 0.4 < same.float().mean() < 0.95
@@ -44,7 +47,7 @@ def test_most_of_the_scene_and_little_of_the_body_is_in_the_same_place(pair):
     assert same[cell[0][inside[0]]].float().mean() < 0.5
 
 
-def test_cells_are_counted_by_rows():
+def test_cells_are_counted_row_by_row():
     cell, inside = cells(torch.tensor([[[0.0, 0.0], [127.9, 0.0], [8.0, 17.0], [130.0, 5.0], [5.0, -1.0]]]), 128, SIDE)
     assert cell.tolist() == [[0, 15, 2 * SIDE + 1, 0, 0]]
     assert inside.tolist() == [[True, True, True, False, False]]
@@ -53,32 +56,32 @@ def test_cells_are_counted_by_rows():
 @pytest.mark.parametrize(
     ("made", "expected"),
     [
-        (lambda *pair: attention(*pair, 0.0), 2 * math.log(SIDE**2)),  # attention that is uniform, for both halves of the heads
+        (lambda *pair: attention(*pair, 0.0), 2 * math.log(SIDE**2)),  # uniform attention, in both halves of the heads
         (lambda *pair: attention(*pair, 0.0, shift=3), 2 * math.log(SIDE**2)),
         (lambda *pair: attention(*pair, 40.0, shift=3), 80.0),
     ],
 )
-def test_what_is_not_found_costs(pair, made: Callable, expected: float):
-    assert told(made(*pair), *pair) == pytest.approx(expected, rel=0.05)
+def test_missed_matches_cost(pair, made: Callable, expected: float):
+    assert loss_of(made(*pair), *pair) == pytest.approx(expected, rel=0.05)
 
 
-def test_what_is_found_costs_little(pair):
+def test_found_matches_cost_little(pair):
     # where several points share a cell, their heads must share too
-    assert told(attention(*pair, 40.0), *pair) < 1.5
+    assert loss_of(attention(*pair, 40.0), *pair) < 1.5
 
 
-def test_pictures_without_a_mate_cost_nothing(pair):
-    assert told(attention(*pair, 0.0), *pair, paired=(False, False)) == 0
+def test_pictures_without_a_partner_cost_nothing(pair):
+    assert loss_of(attention(*pair, 0.0), *pair, paired=(False, False)) == 0
 
 
-def test_one_head_that_finds_it_is_enough(pair):
+def test_one_head_that_finds_a_match_is_enough(pair):
     found = attention(*pair, 40.0)
     found[:, 0] = -math.log(SIDE**2)
-    assert told(found, *pair) - told(attention(*pair, 40.0), *pair) == pytest.approx(math.log(2), abs=0.05)
+    assert loss_of(found, *pair) - loss_of(attention(*pair, 40.0), *pair) == pytest.approx(math.log(2), abs=0.05)
 
 
-def test_the_base_learns_from_it():
-    """The up blocks' queries and keys get gradients, in training alone."""
+def test_the_base_learns_from_the_loss():
+    """Queries and keys of the up blocks get gradients, and only in training."""
     pytest.importorskip("diffusers")
     from puppets.base_model import PuppetBase
     from tcan_modules.training.autoencoder import TinyAutoencoder
@@ -91,7 +94,7 @@ def test_the_base_learns_from_it():
     with torch.no_grad():
         base(batch, torch.Generator().manual_seed(0))
     assert not base.matches.seen
-    base.mates.dropped = torch.tensor([False, False])
+    base.partner_tokens.dropped = torch.tensor([False, False])
     base.predict(torch.randn(2, 4, 16, 16), torch.tensor([100, 50]), torch.zeros(2, 3, 128, 128), 1)
     base.matches.loss(batch["pixels"][:, 0], batch["joints"][:, 0], torch.tensor([True, True])).backward()
     learned = {name for name, parameter in base.unet.named_parameters() if parameter.grad is not None and parameter.grad.any()}

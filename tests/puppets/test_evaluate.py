@@ -1,4 +1,4 @@
-"""The evaluation's numbers and files, with animators whose answers are known in place of the nodes."""
+"""The evaluation's numbers and files, with an animator of known results in place of the nodes."""
 
 import json
 
@@ -13,7 +13,7 @@ NUMBERS = ("l1", "psnr", "ssim", "identity", "pose_px", "flicker", "outlier_rise
 
 
 class Perfect:
-    """Gives the truth, and somebody else where the appearance is taken out."""
+    """Animates perfectly, but without appearance it shows another character."""
 
     def __init__(self, _path, _steps, _guidance):
         self.cases = {}
@@ -51,7 +51,7 @@ def test_json_has_every_number_with_its_interval(result):
             assert low - 1e-12 <= variant[name] <= high + 1e-12
 
 
-def test_the_truth_is_perfect_and_somebody_else_is_not(result):
+def test_the_truth_is_perfect_and_another_character_is_not(result):
     variants = json.loads(result.read_text())["variants"]
     full, other = variants["full"], variants["no_appearance"]
     assert full["l1"] == 0 and full["identity"] == 1 and full["ssim"] == pytest.approx(1) and full["pose_px"] == 0
@@ -60,13 +60,13 @@ def test_the_truth_is_perfect_and_somebody_else_is_not(result):
     assert other["identity"] == 0 and other["foreground_l1"] > 0.05
 
 
-def test_table_and_sheet_lie_beside(result):
+def test_table_and_sheet_are_next_to_the_json(result):
     assert result.with_suffix(".md").read_text().count("|\n") == 2 + len(VARIANTS)
     assert result.with_suffix(".png").stat().st_size > 10_000
 
 
-def test_nobody_trained_on_the_characters_it_is_measured_on():
-    """Also where both are given the same seed."""
+def test_training_and_evaluation_have_different_characters():
+    """Even with the same seed."""
     measured = evaluation.make_case(0, 3, 1)
     trained = PuppetPairs(0)[3]
     assert not np.array_equal(np.moveaxis(trained["reference"].numpy(), 0, -1), measured.reference)

@@ -1,4 +1,4 @@
-"""The evaluation through the public nodes, in a process of its own: a packed file of training loads in the host and animates."""
+"""The evaluation by the public nodes in another process: ComfyUI loads and runs a packed file of training."""
 
 import importlib.util
 import json
@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.skipif(importlib.util.find_spec("comfy") is None, reason="no ComfyUI to import")
-def test_a_packed_file_of_training_animates_in_the_host(tmp_path):
+def test_comfyui_animates_with_a_packed_file_of_training(tmp_path):
     start = tiny_start()
     write_packed(tmp_path / "tiny.safetensors", start.checkpoint, start)
     out = tmp_path / "out.json"
@@ -37,5 +37,5 @@ def test_a_packed_file_of_training_animates_in_the_host(tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     variants = json.loads(out.read_text())["variants"]
     assert set(variants) == {"full", "no_temporal"}
-    # weights are random, so the pictures are noise; the parts that are taken out change them all the same
+    # the weights are random and the pictures noise, but removed parts change them too
     assert variants["full"]["l1"] != variants["no_temporal"]["l1"]

@@ -1,4 +1,4 @@
-"""What the ControlNet's temporal layers are told before stage 2."""
+"""The training of the ControlNet's temporal layers on wrong poses."""
 
 from dataclasses import replace
 
@@ -8,20 +8,20 @@ import torch
 pytest.importorskip("diffusers")
 
 from puppets.datasets import PuppetClips
-from puppets.pose_repair import PoseRepair, left_over
+from puppets.pose_repair import PoseRepair, relative_error
 from tcan_modules.training.model import TCAN
 from tcan_modules.training.stages import temporal_part
 from tests.training.parts import RandomClips, losses_of, tiny_start
 
 
-def test_what_is_left_over():
+def test_relative_error():
     right = [torch.randn(2, 3) for _ in range(3)]
-    assert left_over(right, right) == 0
-    assert left_over([10 * right[0], *right[1:]], right) == 0  # the first is not theirs to mend
-    assert left_over([right[0], 0 * right[1], right[2]], right) == pytest.approx(0.5)
+    assert relative_error(right, right) == 0
+    assert relative_error([10 * right[0], *right[1:]], right) == 0  # temporal layers cannot change the first residual
+    assert relative_error([right[0], 0 * right[1], right[2]], right) == pytest.approx(0.5)
 
 
-def test_right_poses_come_on_demand():
+def test_samples_have_the_right_poses_if_asked():
     spoiled, clean = PuppetClips(3, frames=4, outliers=1.0, truth=True), PuppetClips(3, frames=4, outliers=0.0)
     wrong = 0
     for number in range(4):
@@ -46,7 +46,7 @@ def trained() -> tuple[TCAN, dict[str, torch.Tensor], list[float]]:
     return model, before, losses_of(PoseRepair(model, start), batch, steps=12, lr=3e-3)
 
 
-def test_only_its_temporal_layers_learn(trained):
+def test_only_temporal_layers_of_the_controlnet_learn(trained):
     model, before, losses = trained
     assert losses[-1] < 0.9 * losses[0]
     changed = {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])}
@@ -54,7 +54,7 @@ def test_only_its_temporal_layers_learn(trained):
     assert all(name.startswith("controlnet.") and ".motion_modules." in name for name in changed)
 
 
-def test_stage_2_goes_on_from_it(trained):
+def test_stage_2_starts_from_its_layers(trained):
     model, _, _ = trained
     learned = {f"controlnet.{name}": tensor for name, tensor in model.controlnet.named_parameters() if ".motion_modules." in name}
     part = temporal_part(model.controlnet, "controlnet", learned, "repair")

@@ -1,4 +1,4 @@
-"""The puppet model's recipe from its first phase to its packed file, two steps of each."""
+"""The puppet model's recipe from its first phase to its packed file, two steps in each phase."""
 
 from dataclasses import replace
 
@@ -31,7 +31,7 @@ def test_the_recipe_makes_one_file_of_all_parts(short, tmp_path):
     assert all(getattr(start.checkpoint, part) is not None for part in parts)
     assert start.checkpoint.v_prediction and start.checkpoint.empty_prompt is not None
     assert packed.stat().st_size < 40e6
-    # the encoder as narrow as it was trained, the decoder wider
+    # a narrow encoder and a wider decoder
     assert start.vae.model.taesd_encoder[0].out_channels == WIDTHS[0][0]
     assert start.vae.model.taesd_decoder[-1].in_channels == WIDE[0][0]
     before = packed.read_bytes()

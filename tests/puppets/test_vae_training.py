@@ -1,4 +1,4 @@
-"""What the puppet model's decoder learns by itself."""
+"""The training of the puppet model's decoder."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from tcan_modules.training.autoencoder import TinyAutoencoder
 from tests.training.parts import losses_of
 
 
-def test_all_of_a_wide_decoder_learns_and_nothing_of_the_encoder():
+def test_a_wide_decoder_learns_and_the_encoder_does_not():
     torch.manual_seed(0)
     model = TinyAutoencoder().with_wide_decoder()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
@@ -22,10 +22,10 @@ def test_all_of_a_wide_decoder_learns_and_nothing_of_the_encoder():
             assert torch.equal(tensor, before[name]), name
         elif tensor.ndim > 1:
             moved = (tensor != before[name]).flatten(1).any(1)
-            assert moved.float().mean() > 0.8, name  # a ReLU that is shut on these few pictures keeps what is before it
+            assert moved.float().mean() > 0.8, name  # weights before a ReLU that is 0 on these few pictures do not learn
 
 
-def test_similarity_is_scikit_images():
+def test_similarity_is_that_of_scikit_image():
     random = np.random.default_rng(0)
     truth = random.random((2, 16, 20, 3), dtype=np.float32)
     clip = np.clip(truth + 0.2 * random.standard_normal(truth.shape, dtype=np.float32), 0, 1)

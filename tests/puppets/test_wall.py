@@ -1,4 +1,4 @@
-"""The puppets use the engine; the engine does not know them."""
+"""The puppets import the engine; the engine does not import them."""
 
 import ast
 from pathlib import Path
@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def imported(source: str) -> set[str]:
-    """The modules that code imports, at its top or anywhere inside; relative ones begin with a dot."""
+    """The modules that code imports, at its top or in functions; relative ones begin with a dot."""
     found = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
@@ -22,7 +22,7 @@ def imported(source: str) -> set[str]:
     return found
 
 
-def knows_puppets(source: str) -> bool:
+def imports_puppets(source: str) -> bool:
     return any("puppets" in name.split(".") for name in imported(source))
 
 
@@ -36,13 +36,13 @@ def knows_puppets(source: str) -> bool:
         "import importlib\nimportlib.import_module('puppets.clips')",
     ],
 )
-def test_every_kind_of_import_is_seen(source):
-    assert knows_puppets(source)
-    assert not knows_puppets(source.replace("puppets", "training"))
+def test_every_kind_of_import_is_found(source):
+    assert imports_puppets(source)
+    assert not imports_puppets(source.replace("puppets", "training"))
 
 
 @pytest.mark.parametrize("folder", ["tcan_modules", "nodes"])
 def test_neither_engine_nor_nodes_import_the_puppets(folder):
     files = [ROOT / "__init__.py", *sorted((ROOT / folder).rglob("*.py"))]
     assert len(files) > 5
-    assert not [file.relative_to(ROOT).as_posix() for file in files if knows_puppets(file.read_text(encoding="utf-8"))]
+    assert not [file.relative_to(ROOT).as_posix() for file in files if imports_puppets(file.read_text(encoding="utf-8"))]

@@ -1,4 +1,4 @@
-"""Fixtures that several tests of training share."""
+"""Fixtures that the tests of training share."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from .test_data import numbered, save_pictures
 
 @pytest.fixture
 def given(tmp_path) -> Path:
-    """A folder with ``base.safetensors``, tiny random networks, and ``data``, one clip of four frames with its poses."""
+    """A folder with ``base.safetensors`` (tiny random networks) and ``data`` (one clip of four frames with poses)."""
     start = tiny_start()
     write_packed(tmp_path / "base.safetensors", start.checkpoint, start)
     save_pictures(tmp_path / "data" / "a" / "images", numbered(4))

@@ -1,4 +1,4 @@
-"""Small trainings that several tests run."""
+"""Tiny networks and data for the tests of training."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ def tiny_start() -> Start:
 
 
 class RandomClips(Dataset):
-    """Samples of noise, by number."""
+    """Numbered samples of noise."""
 
     def __init__(self, frames: int):
         self.frames = frames
@@ -38,7 +38,7 @@ class RandomClips(Dataset):
 
 
 def losses_of(step: torch.nn.Module, batch: dict[str, torch.Tensor], steps: int, lr: float) -> list[float]:
-    """Train on one batch with the same noise every time; weights that the loss does not reach stay as they are."""
+    """The losses of a training on one batch, always with the same noise."""
     optimizer = torch.optim.Adam([tensor for tensor in step.parameters() if tensor.requires_grad], lr=lr)
     losses = []
     for _ in range(steps):

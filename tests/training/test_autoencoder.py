@@ -1,4 +1,4 @@
-"""The small VAE: narrow and wide ones that are the same function."""
+"""The small VAE: narrow and wide networks that compute the same."""
 
 import pytest
 import torch
@@ -28,7 +28,7 @@ def test_a_narrow_autoencoder_is_the_same_at_full_width():
     assert vae_from_state(full, "file").model.taesd_encoder[0].out_channels == 64
 
 
-def test_a_wide_decoder_begins_as_the_narrow_one():
+def test_a_wide_decoder_starts_equal_to_the_narrow_one():
     torch.manual_seed(0)
     narrow = TinyAutoencoder()
     wide = narrow.with_wide_decoder()

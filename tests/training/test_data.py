@@ -15,7 +15,7 @@ COUNT, SIDE = 70, 64
 
 
 def numbered(count: int = COUNT) -> np.ndarray:
-    """Frames that say their number by their brightness."""
+    """Frames whose brightness tells their number."""
     return np.broadcast_to((3 * np.arange(count, dtype=np.uint8) + 10)[:, None, None, None], (count, SIDE, SIDE, 3)).copy()
 
 
@@ -57,7 +57,7 @@ def test_tiktok_layout(tiktok):
         shown = [round((frame.float().mean().item() - 10) / 3) for frame in sample["pixels"]]
         posed = [round((frame.float().mean().item() - 10) / 3) for frame in sample["pose"]]
         assert shown == list(range(shown[0], shown[0] + 4))
-        assert posed == [COUNT - 1 - number for number in shown], "a pose belongs to its frame"
+        assert posed == [COUNT - 1 - number for number in shown], "the poses of other frames"
         assert sample["reference"].float().mean().item() == pytest.approx(10, abs=3)
 
 
@@ -67,12 +67,12 @@ def test_pairs_are_far_apart(tiktok):
     for number in range(20):
         sample = pairs[number]
         first, second = (round((sample[name].float().mean().item() - 10) / 3) for name in ("pixels", "reference"))
-        assert 29 <= abs(first - second) <= COUNT - 29, "brightness tells the number to one frame"
+        assert 29 <= abs(first - second) <= COUNT - 29, "the frames are too close"
         again = pairs[number]
         assert all((sample[name] == again[name]).all() for name in sample)
 
 
-def test_kept_key_points_are_drawn(tmp_path):
+def test_stored_keypoints_are_drawn(tmp_path):
     save_pictures(tmp_path / "clip", numbered(4))
     body = [value for joint in range(18) for value in (8 + 2.5 * joint, 8 + 2.5 * joint, 1.0)]
     frame = {
@@ -95,8 +95,8 @@ def test_kept_key_points_are_drawn(tmp_path):
     assert (sample["pose"].sum(1) == 0).float().mean() > 0.3
 
 
-def test_messages_name_the_remedy(tmp_path):
-    with pytest.raises(ValueError, match="no folder"):
+def test_errors_name_what_is_wrong(tmp_path):
+    with pytest.raises(ValueError, match="not a folder"):
         find_videos(tmp_path / "nowhere", 2)
     with pytest.raises(ValueError, match="holds no video"):
         find_videos(tmp_path, 2)

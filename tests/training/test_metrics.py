@@ -1,4 +1,4 @@
-"""Metrics on clips whose answer is known."""
+"""Metrics on clips whose result is known."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def test_l1_under_a_mask(picture):
     assert metrics.l1(wrong, picture, ~mask) == 0
 
 
-def test_flicker_counts_the_background_alone(picture):
+def test_flicker_counts_only_the_background(picture):
     clip = picture[:1].repeat(3, axis=0)
     foreground = np.zeros(clip.shape[:3], dtype=bool)
     foreground[:, :64] = True
@@ -54,7 +54,7 @@ def test_nearest_character(picture):
     assert metrics.nearest_character(1 - picture + 0.05, candidates, foreground) == 1
 
 
-def test_interval_holds_the_mean():
+def test_interval_contains_the_mean():
     values = np.random.default_rng(0).normal(3, 1, 200)
     low, high = metrics.interval(values)
     assert low < values.mean() < high

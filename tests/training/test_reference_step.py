@@ -52,10 +52,10 @@ def test_step(stage, reference):
     for name in names[f"stage{stage}.grad_names"]:
         part, _, rest = name.partition(".")
         ours[name] = learned.pop(f"{rename.get(part, part)}.{rest}").grad
-    assert not learned, "the stage trains tensors that the authors' does not"
+    assert not learned, "the authors do not train these tensors"
     largest = given["grad_norms"].max().item()
     for (name, gradient), norm in zip(ours.items(), given["grad_norms"].tolist(), strict=True):
-        # gradients that are zero but for rounding have no relative size
+        # gradients of rounding errors only have no relative size
         assert gradient.norm().item() == pytest.approx(norm, rel=BAR, abs=1e-7 * largest), name
     whole = {key.removeprefix("grad."): value for key, value in given.items() if key.startswith("grad.")}
     assert whole

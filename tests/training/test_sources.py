@@ -1,4 +1,4 @@
-"""Pretrained weights in the layouts that people have, told by their names alone (no numbers are needed)."""
+"""Pretrained weights in the common layouts, by their tensors' names and shapes."""
 
 import gzip
 import json
@@ -63,6 +63,6 @@ def test_a_diffusers_folder(tmp_path):
         sources._diffusers_file(tmp_path / "model", "controlnet")
 
 
-def test_what_is_no_vae_says_so():
+def test_a_file_without_a_vae_is_an_error():
     with pytest.raises(ValueError, match="holds no VAE"):
         vae_from_state({"x": torch.zeros(1)}, "file")

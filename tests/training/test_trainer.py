@@ -1,4 +1,4 @@
-"""What a training run must keep: exact resume, whole files, frozen tensors, and a packed file that the engine opens."""
+"""Training runs: exact resume, complete files, frozen tensors, and a packed file that the engine opens."""
 
 import math
 import os
@@ -70,7 +70,7 @@ print(torch.get_num_threads(), all(torch.equal(a, b) for again in gradients for 
 
 
 def test_a_step_is_exact_with_several_threads():
-    """MKL sums in another order from run to run where nobody forbids it."""
+    """By default MKL sums in a different order from run to run."""
     environment = {name: value for name, value in os.environ.items() if name != "MKL_CBWR"} | {"OMP_NUM_THREADS": "2"}
     done = subprocess.run(
         [sys.executable, "-c", SAME_STEP], cwd=Path(__file__).parents[2], env=environment, capture_output=True, text=True
@@ -79,7 +79,7 @@ def test_a_step_is_exact_with_several_threads():
 
 
 @pytest.mark.parametrize("stage", [1, 2])
-def test_touches_only_what_it_should(stage, tmp_path):
+def test_a_stage_changes_only_what_it_trains(stage, tmp_path):
     start = tiny_start()
     model = TCAN(start.checkpoint, temporal=stage == 2)
     model.learn(stage)
@@ -105,7 +105,7 @@ def test_packed_file_opens(tmp_path):
         assert torch.equal(checkpoint.unet.tensors[name], tensor), name
 
 
-def test_another_seed_cannot_go_on(tmp_path):
+def test_a_run_cannot_resume_with_another_seed(tmp_path):
     module, dataset = torch.nn.Linear(2, 1), RandomClips(1)
     Trainer(_Loss(module), dataset, options(tmp_path, 1), title="test").run()
     with pytest.raises(ValueError, match="another run"):
@@ -157,7 +157,7 @@ def test_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
-def test_killed_at_any_moment_no_file_is_half_written(tmp_path):
+def test_a_kill_never_leaves_a_half_written_file(tmp_path):
     program = """
 import sys, itertools, pathlib, torch
 from tcan_modules.training.state import save_tensors
@@ -198,7 +198,7 @@ def test_gradient_checkpointing_gives_the_same_gradients(stage):
 
 @pytest.fixture
 def fresh_accelerate():
-    """Accelerate keeps the precision of the first run in a process."""
+    """Reset accelerate, which otherwise keeps the precision of the process's first run."""
     from accelerate.state import AcceleratorState
 
     AcceleratorState._reset_state(reset_partial_state=True)
@@ -207,7 +207,7 @@ def fresh_accelerate():
 
 
 @pytest.mark.parametrize("stage", [1, 2])
-def test_mixed_precision_keeps_what_learns_whole(stage, tmp_path, fresh_accelerate):
+def test_mixed_precision_keeps_trained_weights_in_float32(stage, tmp_path, fresh_accelerate):
     train_stage(stage, tiny_start(), RandomClips(FRAMES[stage]), options(tmp_path, 2, mixed_precision="bf16"))
     tensors, metadata = load_tensors(tmp_path / "state.safetensors")
     assert metadata["step"] == 2

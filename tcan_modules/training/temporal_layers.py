@@ -1,6 +1,6 @@
-"""Temporal layers in diffusers' networks, and norms that see all frames of a clip at once (paper section 3.3).
+"""Temporal layers and group norms over a clip in diffusers' networks (paper section 3.3).
 
-Frames lie on the batch axis; how many of them belong together is said in one place (`FrameCount`) that every layer of a network shares.
+Frames lie on the batch axis. All layers of a network share one `FrameCount`, which says how many of them form a clip.
 """
 
 import re
@@ -15,27 +15,28 @@ from ..weights.architecture import HEADS, StateDict
 
 @dataclass
 class FrameCount:
-    """How many rows of the batch follow each other as one clip; 1 makes every layer an ordinary 2-D one."""
+    """How many consecutive batch entries form a clip; with 1 every layer sees single frames."""
 
     frames: int = 1
 
 
 class JointGroupNorm(nn.GroupNorm):
-    """Group normalisation whose statistics go over the frames, height and width of a clip together."""
+    """Group norm with statistics over the frames, height and width of a clip."""
 
     def __init__(self, norm: nn.GroupNorm, count: FrameCount):
         super().__init__(norm.num_groups, norm.num_channels, norm.eps, device="meta")
         self.weight, self.bias, self.count = norm.weight, norm.bias, count
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Normalise ``x [clips * frames, channels, height, width]``."""
         if self.count.frames == 1:
             return super().forward(x)
-        clips = x.unflatten(0, (-1, self.count.frames)).transpose(1, 2)
+        clips = x.unflatten(0, (-1, self.count.frames)).transpose(1, 2)  # [clips, channels, frames, h, w]
         return super().forward(clips).transpose(1, 2).flatten(0, 1)
 
 
 class _MotionModule(nn.Module):
-    """Gives the temporal layer its name in the authors' files, ``motion_modules.N.temporal_transformer``."""
+    """Gives a temporal layer its name in the authors' files: ``motion_modules.N.temporal_transformer``."""
 
     def __init__(self, layer: TemporalTransformer, count: FrameCount):
         super().__init__()
@@ -46,7 +47,7 @@ class _MotionModule(nn.Module):
 
 
 def joint_norms(network: nn.Module, count: FrameCount) -> None:
-    """Let the norms of the residual blocks, and of a UNet's head, see all frames of a clip (authors' ``resnet.py``)."""
+    """Make norms of residual blocks and of a UNet's head span a clip (authors' ``resnet.py``)."""
     for name, module in list(network.named_modules()):
         if re.fullmatch(r".*\.resnets\.\d+", name):
             module.norm1, module.norm2 = JointGroupNorm(module.norm1, count), JointGroupNorm(module.norm2, count)
@@ -57,13 +58,16 @@ def joint_norms(network: nn.Module, count: FrameCount) -> None:
 def insert_temporal(
     network: nn.Module, count: FrameCount, down: range | None = None, up: bool = True, max_frames: int = 32
 ) -> None:
-    """Put a temporal layer behind every resnet(+attention) of the down and up blocks, before any resampling.
+    """Add a temporal layer after every resnet (and its attention) of the down and up blocks.
 
-    New layers begin as nothing: what they add is multiplied by a ``proj_out`` of zeros.
+    A block's resampling comes after them. New layers have no effect at first, because their ``proj_out`` is zero.
 
     Args:
-        down: numbers of the down blocks that get layers (all, or the third and fourth in the authors' ControlNet).
+        network: a UNet or a ControlNet.
+        count: the network's frames in a clip.
+        down: numbers of the down blocks that get layers; None: all. The authors' ControlNet has them in the third and fourth.
         up: whether the up blocks get layers too.
+        max_frames: length of the layers' position tables.
     """
     blocks = [block for number, block in enumerate(network.down_blocks) if down is None or number in down]
     if up:
@@ -73,26 +77,32 @@ def insert_temporal(
         modules = []
         for resnet, attention in zip(block.resnets, attentions, strict=True):
             module = _MotionModule(_new_layer(resnet.out_channels, max_frames), count)
-            (attention if attention is not None else resnet).register_forward_hook(_behind(module))
+            (attention if attention is not None else resnet).register_forward_hook(_followed_by(module))
             modules.append(module)
         block.motion_modules = nn.ModuleList(modules)
 
 
 def load_temporal(network: nn.Module, state: StateDict) -> None:
-    """Fill the temporal layers from a checkpoint's tensors or an AnimateDiff motion module (files may lack the position table)."""
+    """Load the temporal layers from a checkpoint's tensors or an AnimateDiff motion module.
+
+    Position tables may be missing.
+
+    Raises:
+        ValueError: other tensors are missing, or some have no place in the network.
+    """
     own = {name for name in network.state_dict() if ".motion_modules." in name}
     unknown = [name for name in state if name not in own]
     missing = [name for name in own if name not in state and not name.endswith(".pe")]
     if unknown or missing:
         raise ValueError(
-            f"The temporal layers do not fit: {len(missing)} tensors are missing and {len(unknown)} are too many"
-            f" ({', '.join([*missing, *unknown][:3])} …)."
+            f"The temporal layers do not fit: {len(missing)} tensors are missing and {len(unknown)} are unexpected"
+            f" ({', '.join([*missing, *unknown][:3])} …); give a file that was trained on this base model."
         )
     network.load_state_dict({name: tensor.float() for name, tensor in state.items()}, strict=False)
 
 
-def _behind(module: _MotionModule):
-    """A forward hook that passes a layer's output through the temporal layer."""
+def _followed_by(module: _MotionModule):
+    """A forward hook that passes a layer's output through a temporal layer."""
 
     def hook(_layer, _arguments, output):
         return (module(output[0]), *output[1:]) if isinstance(output, tuple) else module(output)
@@ -100,7 +110,7 @@ def _behind(module: _MotionModule):
     return hook
 
 
-CHOOSY = 2.5  # factor on queries and keys of new layers
+QUERY_KEY_SCALE = 2.5  # factor on queries and keys of new layers
 
 
 @torch.no_grad()
@@ -109,14 +119,15 @@ def _new_layer(channels: int, max_frames: int) -> TemporalTransformer:
     for block in layer.transformer_blocks:
         for attention in block.attention_blocks:
             attention.pos_encoder.pe.copy_(sinusoidal_positions(max_frames, channels))
-            # with torch's own scale all frames weigh alike for a long time: a mean, which wrong poses enter and no temperature flattens
-            attention.to_q.weight.mul_(CHOOSY)
-            attention.to_k.weight.mul_(CHOOSY)
+            # With torch's default scale attention stays close to a plain mean over frames for a long time. A mean lets wrong poses in,
+            # and leaves nothing for PTM's temperature to flatten.
+            attention.to_q.weight.mul_(QUERY_KEY_SCALE)
+            attention.to_k.weight.mul_(QUERY_KEY_SCALE)
     nn.init.zeros_(layer.proj_out.weight)
     nn.init.zeros_(layer.proj_out.bias)
     return layer
 
 
 def repeat_frames(x: torch.Tensor, frames: int) -> torch.Tensor:
-    """One entry a row to one entry a frame: ``[rows, …] -> [rows * frames, …]``."""
+    """Repeat the entry of each clip for its frames: ``[clips, …]`` to ``[clips * frames, …]``."""
     return x.repeat_interleave(frames, dim=0)
