@@ -101,6 +101,7 @@ WANTED = {
         "ProgressBar",
         "calculate_parameters",
         "common_upscale",
+        "repeat_to_batch_size",
         "weight_dtype",
     ),
     "comfy_api.latest": (
