@@ -123,6 +123,10 @@ def retarget_video(
     if character_image is not None:
         check_matches(character_image, body[0])
     retargeted = retarget_frames(body, driver, options)
+    notes = {"driving video": retargeted.driving.passed_over, "character": retargeted.character.passed_over}
+    for whose, note in notes.items():
+        if note:
+            log.warning("Pose Retarget, in the poses of the %s: %s", whose, note)
     note = describe_gaps(retargeted.driving, options.gaps)
     if note:
         log.warning("Pose Retarget: %s", note)
