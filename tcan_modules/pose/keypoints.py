@@ -14,8 +14,9 @@ import numpy as np
 from ..log import log
 from .bounds import MOST_PEOPLE
 from .canvas import canvas_sizes
-from .choices import shown
+from .choices import LEAST_SCORE, check_share, shown
 from .layouts import READ, split_layout, whole_face
+from .scores import confident
 from .skeleton import FACE_POINTS, GROUP_POINTS, GROUPS, JOINTS, Person, PoseFrame
 from .units import in_pixels
 
@@ -33,16 +34,18 @@ CONNECT = "connect a pose detector, or load a JSON file that one has saved"
 CORRECT = "detect the poses again or correct the JSON"
 
 
-def read_pose_keypoint(data, size: tuple[int, int] = (0, 0)) -> list[PoseFrame]:
+def read_pose_keypoint(data, threshold: float = LEAST_SCORE, size: tuple[int, int] = (0, 0)) -> list[PoseFrame]:
     """Read a POSE_KEYPOINT into frames in pixels, with the points that are seen.
 
     Args:
         data: a list of frames, or the dict of a single one.
+        threshold: points with a lower score are not seen, see ``scores``; 0 takes every score above 0.
         size: width and height in pixels of a canvas that the data does not name; 0 if unknown.
 
     Raises:
         ValueError: the data is no such list, has no canvas or one that is too large, or has keypoints that cannot be read.
     """
+    threshold = check_share("score_threshold", threshold)
     frames = [data] if isinstance(data, dict) else data
     if not isinstance(frames, (list, tuple)) or not all(isinstance(frame, (dict, type(None))) for frame in frames):
         raise ValueError(f"This is not POSE_KEYPOINT data ({_describe(data)}), a list with one dict per frame: {CONNECT}.")
@@ -59,7 +62,8 @@ def read_pose_keypoint(data, size: tuple[int, int] = (0, 0)) -> list[PoseFrame]:
     for what, where in left_out.items():
         listed = ", ".join(map(str, where[:12])) + (", …" if len(where) > 12 else "")
         log.warning("The poses are read without %s, which %d of %d frames have (%s).", what, len(where), len(frames), listed)
-    return [PoseFrame([Person(**person) for person in frame], *size) for frame, size in zip(converted, sizes)]
+    read = [PoseFrame([Person(**person) for person in frame], *size) for frame, size in zip(converted, sizes)]
+    return confident(read, threshold)
 
 
 def write_pose_keypoint(frames: list[PoseFrame]) -> list[dict]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from ..log import log
+from .choices import LEAST_SCORE
 from .crop import check_matches, crop_image, crop_track, kept_share
 from .draw import as_image, draw_frames
 from .gaps import describe_gaps, fill_gaps
@@ -39,6 +40,7 @@ class RetargetOptions:
     smoothing: str = "off"
     smoothing_strength: float = 0.5
     crop: bool = False
+    score_threshold: float = LEAST_SCORE
     canvas_width: int = 0
     canvas_height: int = 0
 
@@ -144,7 +146,7 @@ def retarget_video(
 def _read(data, options: RetargetOptions, pictures: torch.Tensor | None) -> list[PoseFrame]:
     """Read POSE_KEYPOINT; the pictures ``[frames, height, width, channels]``, or else the options, give a canvas that is missing."""
     size = (options.canvas_width, options.canvas_height) if pictures is None else (pictures.shape[2], pictures.shape[1])
-    return read_pose_keypoint(data, size)
+    return read_pose_keypoint(data, options.score_threshold, size)
 
 
 def _named(whose: str, step, *arguments):
