@@ -98,3 +98,14 @@ def test_the_widget_reaches_the_engine(host) -> None:
     assert retarget(character=CHARACTER, driving=data)[1].any()
     with pytest.raises(Exception, match="driving video: Nobody was found"):
         retarget(character=CHARACTER, driving=data, score_threshold=0.6)
+
+
+def test_new_widgets_come_last_so_that_old_workflows_fit(host) -> None:
+    """A workflow file lists the widgets' values without their names."""
+    import nodes
+
+    def names(node: str) -> list[str]:
+        return list(nodes.NODE_CLASS_MAPPINGS[node].INPUT_TYPES()["optional"])
+
+    assert names("TCANPoseDraw") == ["hands", "score_threshold"]
+    assert names("TCANPoseRetarget")[-4:] == ["driving_images", "score_threshold", "canvas_width", "canvas_height"]
