@@ -6,7 +6,25 @@ from pathlib import Path
 import folder_paths
 from comfy_api.latest import io
 
+from ..tcan_modules.pose.choices import LEAST_SCORE
+
 PoseKeypoint = io.Custom("POSE_KEYPOINT")
+
+
+def score_threshold() -> io.Float.Input:
+    """The widget of the nodes that read other detectors' poses."""
+    return io.Float.Input(
+        "score_threshold",
+        default=LEAST_SCORE,
+        min=0.0,
+        max=1.0,
+        step=0.01,
+        optional=True,
+        tooltip=(
+            "Keypoints with a lower score are not seen, for detectors that write a score for every point, such as ComfyUI's SDPose."
+            " 0: every score above 0 counts. Poses of this pack's detectors do not change."
+        ),
+    )
 
 
 def model_folders(detector: str) -> list[Path]:

@@ -2,7 +2,7 @@
 
 from comfy_api.latest import io
 
-from ..tcan_modules.pose.choices import DETECTORS
+from ..tcan_modules.pose.choices import DETECTORS, check_choice
 from .pose_common import PoseKeypoint, each_frame, model_folders
 from .sockets import CATEGORY
 
@@ -62,6 +62,7 @@ class TCANPoseDetect(io.ComfyNode):
 
         from ..tcan_modules.pose import as_image, detect, draw_frames, write_pose_keypoint
 
+        check_choice("detector", detector, DETECTORS)
         device = str(comfy.model_management.get_torch_device())
         folders = model_folders(detector)
         frames = detect(image, detector, resolution, folders, hands, device, each_frame(len(image)))

@@ -2,7 +2,8 @@
 
 from comfy_api.latest import io
 
-from .pose_common import PoseKeypoint, each_frame
+from ..tcan_modules.pose.choices import LEAST_SCORE
+from .pose_common import PoseKeypoint, each_frame, score_threshold
 from .sockets import CATEGORY
 
 
@@ -19,7 +20,10 @@ class TCANPoseDraw(io.ComfyNode):
             inputs=[
                 PoseKeypoint.Input(
                     "pose_keypoint",
-                    tooltip="Poses from a detector, an editor or a JSON file, in pixels or in fractions (0..1) of their canvas.",
+                    tooltip=(
+                        "Poses from a detector, an editor or a JSON file, in pixels or in fractions (0..1) of their canvas. If they"
+                        " name no canvas, width and height are its size."
+                    ),
                 ),
                 io.Int.Input(
                     "width",
@@ -38,15 +42,18 @@ class TCANPoseDraw(io.ComfyNode):
                     tooltip="Height of the pictures. 0: as detected, or calculated from the width. Proportions are kept.",
                 ),
                 io.Boolean.Input("hands", default=False, optional=True, tooltip="Draws hands if the poses have them."),
+                score_threshold(),
             ],
             outputs=[io.Image.Output(display_name="pose_images", tooltip="The skeletons on black, one picture per frame.")],
         )
 
     @classmethod
-    def execute(cls, pose_keypoint, width: int, height: int, hands: bool = False) -> io.NodeOutput:
+    def execute(
+        cls, pose_keypoint, width: int, height: int, hands: bool = False, score_threshold: float = LEAST_SCORE
+    ) -> io.NodeOutput:
         from ..tcan_modules.pose import as_image, draw_frames, read_pose_keypoint
 
-        frames = read_pose_keypoint(pose_keypoint)
+        frames = read_pose_keypoint(pose_keypoint, score_threshold, (width, height))
         return io.NodeOutput(as_image(draw_frames(frames, width, height, hands, each_frame(len(frames)))))
 
 

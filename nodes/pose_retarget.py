@@ -2,8 +2,9 @@
 
 from comfy_api.latest import io
 
+from ..tcan_modules.pose.bounds import LONGEST_SIDE
 from ..tcan_modules.pose.choices import FITS, GAPS, MODES, PEOPLE, SMOOTHINGS
-from .pose_common import PoseKeypoint, each_frame
+from .pose_common import PoseKeypoint, each_frame, score_threshold
 from .sockets import CATEGORY
 
 
@@ -45,7 +46,11 @@ class TCANPoseRetarget(io.ComfyNode):
                         " approaches the camera."
                     ),
                 ),
-                *_person_inputs("driving", "the driving video", " The same person is followed through the video."),
+                *_person_inputs(
+                    "driving",
+                    "the driving video",
+                    " largest: by size and by the number of frames. The same person is followed through the video.",
+                ),
                 *_person_inputs("character", "the character's picture"),
                 io.Combo.Input(
                     "gaps",
@@ -92,7 +97,9 @@ class TCANPoseRetarget(io.ComfyNode):
                     optional=True,
                     tooltip="The character's picture: appears in the preview, and is cut with the poses.",
                 ),
-                io.Image.Input("driving_images", optional=True, tooltip="The driving video's frames, only for the preview."),
+                io.Image.Input("driving_images", optional=True, tooltip="The driving video's frames, for the preview."),
+                score_threshold(),
+                *(_canvas_input(name) for name in ("canvas_width", "canvas_height")),
             ],
             outputs=[
                 PoseKeypoint.Output(
@@ -126,6 +133,21 @@ class TCANPoseRetarget(io.ComfyNode):
         if cut is None:
             cut = ExecutionBlocker("Pose Retarget has no character_image to output: connect one to its input.")
         return io.NodeOutput(video.pose_keypoint, video.pose_images, video.preview, cut)
+
+
+def _canvas_input(name: str) -> io.Int.Input:
+    return io.Int.Input(
+        name,
+        default=0,
+        min=0,
+        max=LONGEST_SIDE,
+        step=8,
+        optional=True,
+        tooltip=(
+            "Size in pixels of the picture in which the poses were found, for poses that do not say it and come without"
+            " character_image or driving_images. 0: as the poses say."
+        ),
+    )
 
 
 def _person_inputs(name: str, where: str, more: str = "") -> list:

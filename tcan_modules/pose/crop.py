@@ -1,7 +1,7 @@
-"""The authors' crop of the character: just below the lowest wrist or hip.
+"""The pictures that poses belong to, and the authors' crop of the character.
 
-Cuts a tenth of the picture below it. The reference picture and the poses must be cut alike, or they no longer match (the authors'
-utils.py, ``pose_base_crop``).
+The crop cuts a tenth of the picture below the lowest wrist or hip. The reference picture and the poses must be cut alike, or they no
+longer match (the authors' utils.py, ``pose_base_crop``).
 """
 
 import torch
@@ -60,3 +60,11 @@ def check_matches(image: torch.Tensor, frame: PoseFrame) -> None:
             f"The character_image is {width} x {height}, but the character's poses are {frame.width} x"
             f" {frame.height}, so the proportions differ: connect the picture in which the poses were detected."
         )
+
+
+def in_colour(image: torch.Tensor) -> torch.Tensor:
+    """The three colours of one picture ``[height, width, channels]``.
+
+    Grey is repeated, an alpha channel is dropped.
+    """
+    return image[..., :3] if image.shape[-1] >= 3 else image[..., :1].expand(-1, -1, 3)

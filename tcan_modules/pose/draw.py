@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
+from .bounds import check_drawing
 from .skeleton import (
     L_ANKLE,
     L_EAR,
@@ -123,9 +124,10 @@ def draw_frames(frames: list[PoseFrame], width: int = 0, height: int = 0, hands:
         uint8 ``[frames, height, width, 3]``; ``as_image`` converts it to ComfyUI's IMAGE.
 
     Raises:
-        ValueError: there is no frame.
+        ValueError: there is no frame, or the pictures would be too large.
     """
     width, height = drawn_size(frames, width, height)
+    check_drawing(len(frames), width, height)
     pictures = torch.zeros((len(frames), height, width, 3), dtype=torch.uint8)
     for picture, frame in zip(pictures.numpy(), frames):
         # Only the skeleton's pixels are written: most of the black stays untouched, which halves the time.

@@ -1,23 +1,39 @@
-"""Move the hands and face of a retargeted pose with its body.
+"""Move the hands, feet and face of a retargeted pose with its body.
 
-Hands follow their wrists at the forearm's scale, the face follows the head. The authors leave both where the driver has them and
-do not draw them (their utils.py, ``get_retargeted``).
+Hands follow their wrists at the forearm's scale, feet their ankles at the shin's, and the face follows the head. The authors leave
+them where the driver has them and do not draw them (their utils.py, ``get_retargeted``).
 """
 
 import numpy as np
 
-from .skeleton import L_EAR, L_ELBOW, L_EYE, L_WRIST, NOSE, R_EAR, R_ELBOW, R_EYE, R_WRIST, PoseTrack
+from .skeleton import (
+    L_ANKLE,
+    L_EAR,
+    L_ELBOW,
+    L_EYE,
+    L_KNEE,
+    L_WRIST,
+    NOSE,
+    R_ANKLE,
+    R_EAR,
+    R_ELBOW,
+    R_EYE,
+    R_KNEE,
+    R_WRIST,
+    PoseTrack,
+)
 
 ARMS = {"left_hand": (L_ELBOW, L_WRIST), "right_hand": (R_ELBOW, R_WRIST)}
+LEGS = ((slice(0, 3), L_KNEE, L_ANKLE), (slice(3, 6), R_KNEE, R_ANKLE))  # keypoints of a foot, and its leg
 HEAD = (NOSE, R_EYE, L_EYE, R_EAR, L_EAR)
 # A forearm that points at the camera looks short, and its full length would blow the hand up: the limit, times the median.
 LARGEST_HAND = 2.0
 
 
 def follow_body(driving: PoseTrack, body: np.ndarray, scale: np.ndarray) -> dict[str, np.ndarray]:
-    """Move hands and face from the driver's body to the retargeted one.
+    """Move hands, feet and face from the driver's body to the retargeted one.
 
-    A hand without its wrist is left out, and so is a face if no point of the head is seen.
+    A hand without its wrist or a foot without its ankle is left out, and so is a face if no point of the head is seen.
 
     Args:
         driving: the driver's poses.
@@ -25,18 +41,15 @@ def follow_body(driving: PoseTrack, body: np.ndarray, scale: np.ndarray) -> dict
         scale: scale of the whole body ``[frames]``, for hands whose forearm is unseen.
 
     Returns:
-        ``left_hand`` and ``right_hand`` ``[frames, 21, 3]``, ``face`` ``[frames, n, 3]``.
+        ``left_hand`` and ``right_hand`` ``[frames, 21, 3]``, ``feet`` ``[frames, 6, 3]``, ``face`` ``[frames, n, 3]``.
     """
-    groups = {
-        name: _moved(
-            getattr(driving, name),
-            driving.points[:, wrist],
-            body[:, wrist, :2],
-            forearm_scale(driving, body, elbow, wrist, scale),
-            driving.seen[:, wrist],
-        )
-        for name, (elbow, wrist) in ARMS.items()
-    }
+
+    def at_its_end(group, middle, end):
+        limb = forearm_scale(driving, body, middle, end, scale)
+        return _moved(group, driving.points[:, end], body[:, end, :2], limb, driving.seen[:, end])
+
+    groups = {name: at_its_end(getattr(driving, name), *arm) for name, arm in ARMS.items()}
+    groups["feet"] = np.concatenate([at_its_end(driving.feet[:, foot], *leg) for foot, *leg in LEGS], axis=1)
     # The head's position is the mean of its seen points, its scale the ratio of their mean distances from it.
     seen = driving.seen[:, HEAD]
     old, old_spread = _middle_and_spread(driving.points[:, HEAD], seen)
@@ -47,7 +60,7 @@ def follow_body(driving: PoseTrack, body: np.ndarray, scale: np.ndarray) -> dict
 
 
 def forearm_scale(driving: PoseTrack, body: np.ndarray, elbow: int, wrist: int, scale: np.ndarray) -> np.ndarray:
-    """New length of a forearm over its old one.
+    """New length of a forearm, or of a shin, over its old one.
 
     Args:
         driving: the driver's poses.

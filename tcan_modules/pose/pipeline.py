@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from ..log import log
+from .choices import LEAST_SCORE
 from .crop import check_matches, crop_image, crop_track, kept_share
 from .draw import as_image, draw_frames
 from .gaps import describe_gaps, fill_gaps
@@ -25,7 +26,8 @@ from .smoothing import smooth
 class RetargetOptions:
     """How poses are retargeted.
 
-    The defaults are the authors' procedure for the largest person.
+    The defaults are the authors' procedure for the largest person. The canvas is that of poses that name none and come without a
+    picture.
     """
 
     mode: str = "relative"
@@ -38,6 +40,9 @@ class RetargetOptions:
     smoothing: str = "off"
     smoothing_strength: float = 0.5
     crop: bool = False
+    score_threshold: float = LEAST_SCORE
+    canvas_width: int = 0
+    canvas_height: int = 0
 
 
 @dataclass(frozen=True)
@@ -115,10 +120,15 @@ def retarget_video(
     Raises:
         ValueError: the data is no POSE_KEYPOINT, the picture has other proportions than its poses, or as in ``retarget_frames``.
     """
-    body, driver = read_pose_keypoint(character), read_pose_keypoint(driving)
+    body = _named("character", _read, character, options, character_image)
+    driver = _named("driving video", _read, driving, options, driving_images)
     if character_image is not None:
         check_matches(character_image, body[0])
     retargeted = retarget_frames(body, driver, options)
+    notes = {"driving video": retargeted.driving.passed_over, "character": retargeted.character.passed_over}
+    for whose, note in notes.items():
+        if note:
+            log.warning("Pose Retarget, in the poses of the %s: %s", whose, note)
     note = describe_gaps(retargeted.driving, options.gaps)
     if note:
         log.warning("Pose Retarget: %s", note)
@@ -131,6 +141,12 @@ def retarget_video(
         preview=side_by_side(retargeted.character, retargeted.driving, retargeted.poses, cut, driving_images, hands),
         character_image=cut,
     )
+
+
+def _read(data, options: RetargetOptions, pictures: torch.Tensor | None) -> list[PoseFrame]:
+    """Read POSE_KEYPOINT; the pictures ``[frames, height, width, channels]``, or else the options, give a canvas that is missing."""
+    size = (options.canvas_width, options.canvas_height) if pictures is None else (pictures.shape[2], pictures.shape[1])
+    return read_pose_keypoint(data, options.score_threshold, size)
 
 
 def _named(whose: str, step, *arguments):

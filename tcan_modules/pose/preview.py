@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
+from .crop import in_colour
 from .draw import as_image, draw_frames
 from .skeleton import PoseTrack
 
@@ -12,6 +13,8 @@ PANEL_HEIGHT = 384
 MOST_FRAMES = 48
 DIMMED = 0.45
 LABEL_HEIGHT = 18
+# A panel of a wider canvas is as wide as this, with black above and below.
+WIDEST_PANEL = 4 * PANEL_HEIGHT
 
 
 def side_by_side(
@@ -59,20 +62,23 @@ def _panels(track: PoseTrack, shown, images: torch.Tensor | None, title: str, ha
         ``[shown, PANEL_HEIGHT, width, 3]``.
     """
     frames = track.frames()
-    width = max(1, round(track.width * PANEL_HEIGHT / track.height))
+    width = min(max(1, round(track.width * PANEL_HEIGHT / track.height)), WIDEST_PANEL)
+    height = PANEL_HEIGHT if width < WIDEST_PANEL else max(1, round(track.height * width / track.width))
     panels = as_image(draw_frames([frames[t] for t in shown], width, PANEL_HEIGHT, hands))
     for panel, t in zip(panels, shown):
         if images is not None:
             drawn = (panel > 0).any(dim=-1, keepdim=True)
-            panel.copy_(torch.where(drawn, panel, DIMMED * _resized(images[min(t, len(images) - 1)], width)))
+            panel.copy_(torch.where(drawn, panel, DIMMED * _resized(images[min(t, len(images) - 1)], width, height)))
         _label(panel, f"{title}, nobody found" if t in track.filled else title)
     return panels
 
 
-def _resized(image: torch.Tensor, width: int) -> torch.Tensor:
-    """Resize a picture ``[h, w, channels]`` to a panel ``[PANEL_HEIGHT, width, 3]``."""
-    picture = Image.fromarray((image[..., :3].clamp(0, 1) * 255).to(torch.uint8).cpu().numpy())
-    return torch.from_numpy(np.asarray(picture.resize((width, PANEL_HEIGHT), Image.Resampling.BILINEAR)).astype(np.float32) / 255)
+def _resized(image: torch.Tensor, width: int, height: int) -> torch.Tensor:
+    """Resize a picture ``[h, w, channels]`` to ``width`` x ``height``, in the middle of a panel ``[PANEL_HEIGHT, width, 3]``."""
+    picture = Image.fromarray((in_colour(image).clamp(0, 1) * 255).to(torch.uint8).cpu().numpy())
+    panel = Image.new("RGB", (width, PANEL_HEIGHT))
+    panel.paste(picture.resize((width, height), Image.Resampling.BILINEAR), (0, (PANEL_HEIGHT - height) // 2))
+    return torch.from_numpy(np.asarray(panel).astype(np.float32) / 255)
 
 
 def _label(panel: torch.Tensor, text: str) -> None:

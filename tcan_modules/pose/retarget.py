@@ -15,7 +15,7 @@ import numpy as np
 
 from .choices import FITS, MODES, check_choice
 from .extremities import follow_body
-from .skeleton import BONES, L_SHOULDER, MIRRORED, NECK, NOSE, PARENT, R_SHOULDER, PoseTrack
+from .skeleton import BONES, L_SHOULDER, MIRRORED, NECK, NOSE, PARENT, R_SHOULDER, PoseTrack, person_size
 
 LONGEST_GROWTH = 1.1
 # The direction of a bone shorter than this share of the character's pivot is noise: it does not get the character's length.
@@ -24,6 +24,9 @@ SHORTEST_SHARE = 0.1
 NOTHING = 1e-4
 # The shortest pivot that a frame may have, as a share of the video's median.
 SHORTEST_PIVOT = 0.5
+# A first pose is typical if its neck is within this many sizes of the person from that of most of the frames after it.
+START_REACH = 0.5
+START_FRAMES = 5
 
 _BONES = np.array(BONES)
 _PARENTS = np.array([PARENT[bone] for bone in BONES])
@@ -268,10 +271,29 @@ def neck_travel(neck: np.ndarray, scale: np.ndarray, character: PoseTrack, drivi
     """
     if mode == "absolute" or fit == "keep_character":
         return np.zeros_like(neck)
-    travel = (neck - neck[driving.present.argmax()]) * scale[:, None]
+    travel = (neck - neck[typical_start(neck, driving)]) * scale[:, None]
     if fit == "authors":
         travel = travel * [character.width / driving.width, character.height / driving.height]
     return travel
+
+
+def typical_start(neck: np.ndarray, driving: PoseTrack) -> int:
+    """The first frame with the driver whose neck is near that of the frames after it.
+
+    A false find is no start.
+
+    Args:
+        neck: the driver's neck ``[frames, 2]``.
+        driving: the driver.
+    """
+    present = np.flatnonzero(driving.present)
+    sizes = person_size(driving.points, driving.seen)
+    for i, t in enumerate(present[:-2]):
+        after = present[i + 1 : i + 1 + START_FRAMES]
+        jump = np.linalg.norm(np.median(neck[after], axis=0) - neck[t])
+        if jump <= START_REACH * max(sizes[t], np.median(sizes[after])):
+            return int(t)
+    return int(present[0]) if len(present) else 0
 
 
 def hang_bones(
@@ -314,22 +336,6 @@ def hang_bones(
         new[:, bone] = np.where(seen[:, bone, None], new[:, parent] + step, new[:, parent])
         old[:, bone] = np.where(seen[:, bone, None], points[:, bone], old[:, parent])
     return new
-
-
-def person_size(points: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    """Diagonal of the box around the seen joints, in pixels.
-
-    Args:
-        points: ``[frames, 18, 2]``.
-        seen: bool ``[frames, 18]``.
-
-    Returns:
-        ``[frames]``; 0 if no joint is seen.
-    """
-    low = np.where(seen[..., None], points, np.inf).min(axis=1)
-    high = np.where(seen[..., None], points, -np.inf).max(axis=1)
-    some = seen.any(axis=1)
-    return np.linalg.norm(np.where(some[:, None], high, 0.0) - np.where(some[:, None], low, 0.0), axis=-1)
 
 
 def _interpolated(values: np.ndarray) -> np.ndarray:

@@ -1,8 +1,8 @@
 """The OpenPose body of 18 joints, and the classes that hold people.
 
 Coordinates are floats, in pixels of a canvas of ``width`` x ``height``, x to the right, y down. The third number of a keypoint is its
-confidence; 0 means that it was not seen and that its coordinates have no meaning. Body, hands and face are the groups of a person's
-keypoints.
+confidence; 0 means that it was not seen and that its coordinates have no meaning. Body, hands, face and feet are the groups of a
+person's keypoints.
 """
 
 from dataclasses import dataclass, field, replace
@@ -51,6 +51,8 @@ JOINTS = (
 ) = range(18)
 HAND_POINTS = 21
 FACE_POINTS = 70
+# Big toe, small toe and heel of the left foot, then of the right one.
+FOOT_POINTS = 6
 
 # The joint that each joint hangs on; a bone is named after its outer joint. The neck is the root.
 PARENT = (
@@ -104,8 +106,14 @@ MIRRORED = (
     (R_EAR, L_EAR),
 )
 
-GROUPS = ("body", "left_hand", "right_hand", "face")
-GROUP_POINTS = {"body": len(JOINTS), "left_hand": HAND_POINTS, "right_hand": HAND_POINTS, "face": FACE_POINTS}
+GROUPS = ("body", "left_hand", "right_hand", "face", "feet")
+GROUP_POINTS = {
+    "body": len(JOINTS),
+    "left_hand": HAND_POINTS,
+    "right_hand": HAND_POINTS,
+    "face": FACE_POINTS,
+    "feet": FOOT_POINTS,
+}
 
 
 @dataclass(frozen=True)
@@ -119,12 +127,14 @@ class Person:
         left_hand: ``[21, 3]``.
         right_hand: ``[21, 3]``.
         face: ``[n, 3]``.
+        feet: ``[6, 3]``, the left foot's first.
     """
 
     body: np.ndarray
     left_hand: np.ndarray | None = None
     right_hand: np.ndarray | None = None
     face: np.ndarray | None = None
+    feet: np.ndarray | None = None
 
     @property
     def seen(self) -> np.ndarray:
@@ -173,16 +183,20 @@ class PoseTrack:
         left_hand: ``[frames, 21, 3]``.
         right_hand: ``[frames, 21, 3]``.
         face: ``[frames, n, 3]``.
+        feet: ``[frames, 6, 3]``.
         filled: the frames in which the person was not found and the pose comes from the neighbours.
+        passed_over: one sentence on the people who are not followed, or an empty text.
     """
 
     body: np.ndarray
     left_hand: np.ndarray
     right_hand: np.ndarray
     face: np.ndarray
+    feet: np.ndarray
     width: int
     height: int
     filled: list[int] = field(default_factory=list)
+    passed_over: str = ""
 
     def __len__(self) -> int:
         return len(self.body)
@@ -242,3 +256,19 @@ def track_of(people: list[Person | None], width: int, height: int) -> PoseTrack:
         return out
 
     return PoseTrack(*(stack(name) for name in GROUPS), width=width, height=height)
+
+
+def person_size(points: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """Diagonal of the box around the seen joints, in pixels.
+
+    Args:
+        points: ``[frames, 18, 2]``.
+        seen: bool ``[frames, 18]``.
+
+    Returns:
+        ``[frames]``; 0 if no joint is seen.
+    """
+    low = np.where(seen[..., None], points, np.inf).min(axis=1)
+    high = np.where(seen[..., None], points, -np.inf).max(axis=1)
+    some = seen.any(axis=1)
+    return np.linalg.norm(np.where(some[:, None], high, 0.0) - np.where(some[:, None], low, 0.0), axis=-1)

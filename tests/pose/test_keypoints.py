@@ -10,6 +10,7 @@ from tcan_modules.pose import PoseFrame, RetargetOptions, draw_frames, read_pose
 from tcan_modules.pose.keypoints import common_canvas
 from tests.pose.figures import FIXTURES, body, dance, fixture, track
 
+LENGTHS = {"face_keypoints_2d": 70, "hand_left_keypoints_2d": 21, "hand_right_keypoints_2d": 21}
 BOTH = ["dwpreprocessor", "openposepreprocessor"]
 # Their polygon filler differs from ours; a limb more or less would be hundreds of pixels.
 FEW_PIXELS = 60
@@ -81,7 +82,10 @@ def test_whole_pixels_come_back_whole_from_fractions() -> None:
 
 
 def test_written_data_has_their_exact_form() -> None:
+    """Zeros in place of None, which ComfyUI's SDPose nodes cannot read."""
     theirs = fixture("dwpreprocessor")
+    for person in (person for frame in theirs for person in frame["people"]):
+        person |= {key: [0.0] * 3 * count for key, count in LENGTHS.items() if person[key] is None}
     assert write_pose_keypoint(read_pose_keypoint(theirs)) == theirs
     assert [list(frame) for frame in theirs] == [list(frame) for frame in write_pose_keypoint(read_pose_keypoint(theirs))]
     numbers = [
@@ -109,14 +113,6 @@ def test_nobody_in_the_first_frame_of_a_fractions_video_does_not_matter() -> Non
     assert draw_frames(read_pose_keypoint([data[1], data[0]]))[1].equal(draw_frames(read_pose_keypoint(data))[0])
 
 
-def test_low_confidence_counts_and_zero_does_not() -> None:
-    data = pose()
-    flat = data[0]["people"][0]["pose_keypoints_2d"]
-    flat[2], flat[5] = 0.05, 0.0
-    seen = read_pose_keypoint(data)[0].people[0].seen
-    assert seen[0] and not seen[1] and seen[2:].all()
-
-
 def test_openposes_mark_for_missing_hand_points() -> None:
     """x = -1 / width with confidence 1 (open_pose/__init__.py, ``detect_hands``)."""
     hands = [person.left_hand for person in read_pose_keypoint(fixture("openposepreprocessor"))[0].people]
@@ -142,11 +138,22 @@ COCO = [float(n) for i in range(17) for n in (10 + i, 20, 1)]
         ("pose.json", "not POSE_KEYPOINT data \\(a value of type str\\)"),
         (None, "not POSE_KEYPOINT data"),
         ([], "list is empty"),
-        (broken_person(pose_keypoints_2d=COCO), "17 body keypoints \\(the COCO layout\\)"),
-        (broken_person(pose_keypoints_2d=[1.0] * 75), "25 body keypoints \\(OpenPose's BODY_25 layout\\)"),
+        (
+            broken_person(pose_keypoints_2d=COCO[:-3]),
+            "16 body keypoints, but the layouts that are read have 18 \\(OpenPose\\), 17",
+        ),
         (broken_person(pose_keypoints_2d=[1.0] * 53), "53 numbers, which are not triples"),
         (broken_person(pose_keypoints_2d=["x"] * 54), "not a number"),
-        (broken_person(hand_left_keypoints_2d=[1.0] * 60), "20 keypoints in 'hand_left_keypoints_2d' instead of 21"),
+        (broken_person(pose_keypoints_2d=5), "is a value of type int instead of a list of numbers"),
+        (broken_person(pose_keypoints_2d="1" * 54), "is a value of type str instead of a list of numbers"),
+        (broken_person(pose_keypoints_2d=[10**400] * 54), "a number that is too large"),
+        (broken_person(hand_left_keypoints_2d={"x": 1}), "'hand_left_keypoints_2d' of frame 0 is a value of type dict"),
+        (broken(people=[{"pose_keypoints_2d": None}] * 1001), "Frame 0 has 1001 people, more than 1000"),
+        (broken(canvas_width=30000), "canvas_width 30000, but a canvas has at most 16384 pixels on a side"),
+        (broken(canvas_width=10**9), "at most 16384"),
+        (broken(canvas_width=10**5000), "canvas_width a very large number"),
+        (broken(canvas_width="x" * 10**6), "canvas_width x{60}…"),
+        (broken(canvas_width=[1] * 1000), "canvas_width a list of 1000"),
         (broken(people=[{"keypoints": COCO}]), "no 'pose_keypoints_2d'"),
         (broken(people=[[1, 2]]), "instead of a dict"),
         (broken(canvas_width=0), "canvas_width 0: the canvas must be at least 1 pixel"),
@@ -158,7 +165,7 @@ COCO = [float(n) for i in range(17) for n in (10 + i, 20, 1)]
 def test_bad_data_gives_one_sentence(data, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence) as error:
         read_pose_keypoint(data)
-    assert str(error.value).count("\n") == 0
+    assert str(error.value).count("\n") == 0 and len(str(error.value)) < 400
 
 
 @pytest.mark.parametrize("who", ["character", "driving video"])

@@ -14,7 +14,9 @@ import torch
 from PIL import Image
 
 from ...log import log
+from ..bounds import check_picture
 from ..choices import check_choice
+from ..crop import in_colour
 from ..skeleton import PoseFrame
 from .dwpose import DWPoseDetector
 from .mediapipe_pose import MediaPipeDetector
@@ -44,13 +46,14 @@ def detect(
         on_frame: called without arguments after each picture; may raise to stop.
 
     Raises:
-        ValueError: the detector is unknown, or lacks a library or file, or there is no colour picture.
+        ValueError: the detector is unknown, or lacks a library or file, or there is no picture, or one with too small or too long sides.
     """
     check_choice("detector", detector, CLASSES)
-    if images.ndim != 4 or images.shape[-1] < 3 or 0 in images.shape:
+    if images.ndim != 4 or 0 in images.shape:
         raise ValueError(
             f"The pictures have shape {tuple(images.shape)}: connect at least one colour picture, [frames, height, width, 3]."
         )
+    check_picture(images.shape[2], images.shape[1], resolution)
     frames = []
     finder = CLASSES[detector](folders, hands, device)
     try:
@@ -71,13 +74,13 @@ def resized(image: torch.Tensor, resolution: int) -> np.ndarray:
     """Resize one picture to ``resolution`` pixels on its shorter side.
 
     Args:
-        image: ``[height, width, channels]`` in 0..1.
+        image: ``[height, width, channels]`` in 0..1, in colour or grey.
         resolution: pixels.
 
     Returns:
         uint8 RGB ``[height, width, 3]``.
     """
-    picture = Image.fromarray((image[..., :3].float().clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy())
+    picture = Image.fromarray((in_colour(image).float().clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy())
     scale = resolution / min(picture.size)
     size = tuple(max(1, round(side * scale)) for side in picture.size)
     return np.asarray(picture if size == picture.size else picture.resize(size, Image.Resampling.LANCZOS))

