@@ -143,7 +143,7 @@ def test_the_log_lists_the_files_found(prepared):
     prepared.wait(prepared.queue(prompt))
     logs = prepared.logs()
     assert "[TCAN] TCAN: no denoising UNet: wire a model of Load Checkpoint into APPA Apply" in logs
-    assert "left out the middle block's temporal layers of mm_sd_v15_v2.ckpt" in logs
+    assert "temporal layers of the middle block in mm_sd_v15_v2.ckpt are left out" in logs
 
 
 def test_lora_and_prompt_change_the_video(prepared):
