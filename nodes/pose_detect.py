@@ -2,7 +2,7 @@
 
 from comfy_api.latest import io
 
-from ..tcan_modules.pose.choices import DETECTORS, check_choice
+from ..tcan_modules.pose.choices import DETECTORS
 from .pose_common import PoseKeypoint, each_frame, model_folders
 from .sockets import CATEGORY
 
@@ -61,6 +61,7 @@ class TCANPoseDetect(io.ComfyNode):
         import comfy.model_management
 
         from ..tcan_modules.pose import as_image, detect, draw_frames, write_pose_keypoint
+        from ..tcan_modules.values import check_choice
 
         check_choice("detector", detector, DETECTORS)
         device = str(comfy.model_management.get_torch_device())

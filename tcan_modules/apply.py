@@ -12,7 +12,7 @@ from comfy.patcher_extension import CallbacksMP, WrappersMP
 from torch import nn
 
 from .log import log
-from .maths.checks import check_between, check_choice, check_latents, check_text
+from .maths.checks import check_latents, check_text
 from .maths.pictures import describe_crop
 from .maths.temperature import TemperatureMaps
 from .networks.appa import add_appa
@@ -25,6 +25,7 @@ from .patching.reference_attention import ReferenceAttention, ReferenceTokens, c
 from .patching.temporal_layers import Grids, TemporalPatch
 from .patching.transformer_chunks import TransformerChunks
 from .patching.whole_video import pass_video_on
+from .values import check_between, check_choice
 
 KEY = "tcan"
 PIXELS = 8  # of a picture, for each latent

@@ -15,7 +15,6 @@ import torch
 from comfy.model_patcher import ModelPatcher
 
 from .log import log
-from .maths.checks import check_between
 from .maths.pictures import describe_crop, rgb_on_black
 from .maths.windows import open_windows
 from .networks.host_models import TCANModels, block_channels
@@ -26,6 +25,7 @@ from .patching.other_packs import TakenByOtherPacks
 from .patching.prompts import prompts_of, text_of_batch, text_of_frames
 from .patching.residual_cache import Residuals
 from .patching.whole_video import WholeVideo, video_of
+from .values import check_between
 
 STRONGEST = 2.0
 

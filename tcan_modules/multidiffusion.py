@@ -11,10 +11,11 @@ from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
 
 from .apply import max_frames
-from .maths.checks import check_choice, check_latents
+from .maths.checks import check_latents
 from .maths.windows import NOISE_MODES, check_windows, shuffled_repeats
 from .patching.context_windows import MultiDiffusionHandler
 from .patching.whole_video import pass_video_on
+from .values import check_choice
 
 KEY = "tcan_windows"
 

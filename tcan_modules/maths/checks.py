@@ -1,22 +1,6 @@
-"""Checks of values that no widget allows, but a link or the API brings."""
-
-from collections.abc import Sequence
+"""Checks that tensors are a video's latents and an SD1.5 prompt."""
 
 import torch
-
-
-def check_choice(name: str, value, choices: Sequence[str]) -> None:
-    """Raise if a combo has a value that is none of its choices."""
-    if value not in choices:
-        raise ValueError(f"{name} cannot be {str(value)[:60]!r}: choose one of {', '.join(choices)}.")
-
-
-def check_between(name: str, value: float, low: float, high: float) -> None:
-    """Raise if a number is NaN or outside of its widget's range."""
-    if not (isinstance(value, (int, float)) and low <= value <= high):  # NaN compares as False
-        is_huge = isinstance(value, int) and value.bit_length() > 64  # Python refuses to print some
-        given = "a number of that size" if is_huge else str(value)[:60]
-        raise ValueError(f"{name} cannot be {given}: give a number from {low:g} to {high:g}.")
 
 
 def check_latents(latents: torch.Tensor, channels: int = 4) -> None:

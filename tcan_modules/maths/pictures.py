@@ -9,7 +9,7 @@ def rgb(image: torch.Tensor) -> torch.Tensor:
     """The colours of an IMAGE: grey is repeated, alpha is dropped.
 
     Args:
-        image: ``[images, height, width, 1, 3 or 4 channels]`` in 0..1.
+        image: ``[images, height, width, channels]`` in 0..1, with 1 to 4 channels (grey, grey and alpha, RGB, RGB and alpha).
 
     Returns:
         ``[images, height, width, 3]``.
@@ -17,12 +17,12 @@ def rgb(image: torch.Tensor) -> torch.Tensor:
     Raises:
         ValueError: no picture, or another number of channels.
     """
-    if image.ndim != 4 or image.shape[-1] not in (1, 3, 4) or 0 in image.shape:
+    if image.ndim != 4 or image.shape[-1] not in (1, 2, 3, 4) or 0 in image.shape:
         raise ValueError(
-            f"An IMAGE of shape {list(image.shape)} cannot be used: connect at least one picture with 1, 3 or 4 channels"
+            f"An IMAGE of shape {list(image.shape)} cannot be used: connect at least one picture with 1 to 4 channels"
             " ([images, height, width, channels])."
         )
-    return image.repeat(1, 1, 1, 3) if image.shape[-1] == 1 else image[..., :3]
+    return image[..., :3] if image.shape[-1] > 2 else image[..., :1].repeat(1, 1, 1, 3)
 
 
 def rgb_on_black(image: torch.Tensor) -> torch.Tensor:
@@ -31,13 +31,13 @@ def rgb_on_black(image: torch.Tensor) -> torch.Tensor:
     For drawn poses, where black means that nothing is drawn.
 
     Args:
-        image: ``[images, height, width, 1, 3 or 4 channels]`` in 0..1.
+        image: ``[images, height, width, channels]`` in 0..1, with 1 to 4 channels.
 
     Returns:
         ``[images, height, width, 3]``.
     """
     colours = rgb(image)
-    return colours * image[..., 3:] if image.shape[-1] == 4 else colours
+    return colours if image.shape[-1] in (1, 3) else colours * image[..., -1:]
 
 
 def masks_of(mask: torch.Tensor) -> torch.Tensor:

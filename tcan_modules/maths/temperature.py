@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from ..log import log
-from .checks import check_between
+from ..values import check_between
 from .pictures import center_crop, masks_of, rgb_on_black
 
 HIGHEST_TAU = 100.0

@@ -2,8 +2,8 @@
 
 import math
 
+from ..values import shown
 from .bounds import LONGEST_SIDE
-from .choices import shown
 
 # The second pair is what other detectors and editors write.
 KEYS = (("canvas_width", "canvas_height"), ("width", "height"))

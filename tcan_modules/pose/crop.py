@@ -60,11 +60,3 @@ def check_matches(image: torch.Tensor, frame: PoseFrame) -> None:
             f"The character_image is {width} x {height}, but the character's poses are {frame.width} x"
             f" {frame.height}, so the proportions differ: connect the picture in which the poses were detected."
         )
-
-
-def in_colour(image: torch.Tensor) -> torch.Tensor:
-    """The three colours of one picture ``[height, width, channels]``.
-
-    Grey is repeated, an alpha channel is dropped.
-    """
-    return image[..., :3] if image.shape[-1] >= 3 else image[..., :1].expand(-1, -1, 3)

@@ -5,7 +5,8 @@ Only whole poses are filled in. A joint that is missing while the person is visi
 
 import numpy as np
 
-from .choices import GAPS, check_choice
+from ..values import check_choice
+from .choices import GAPS
 from .skeleton import GROUPS, PoseTrack
 
 
@@ -22,7 +23,7 @@ def fill_gaps(track: PoseTrack, way: str = "interpolate") -> PoseTrack:
     Raises:
         ValueError: the person is in no frame, or the way is unknown.
     """
-    check_choice("way to fill gaps", way, GAPS)
+    check_choice("gaps", way, GAPS)
     known = np.flatnonzero(track.present)
     if len(known) == 0:
         raise ValueError("Nobody was found in any frame: check the picture or video, or try another detector.")

@@ -12,9 +12,10 @@ needs a list of the full length for every group. So we write 1.0 or zeros, and e
 import numpy as np
 
 from ..log import log
+from ..values import check_between, shown
 from .bounds import MOST_PEOPLE
 from .canvas import canvas_sizes
-from .choices import LEAST_SCORE, check_share, shown
+from .choices import LEAST_SCORE
 from .layouts import READ, split_layout, whole_face
 from .scores import confident
 from .skeleton import FACE_POINTS, GROUP_POINTS, GROUPS, JOINTS, Person, PoseFrame
@@ -45,7 +46,7 @@ def read_pose_keypoint(data, threshold: float = LEAST_SCORE, size: tuple[int, in
     Raises:
         ValueError: the data is no such list, has no canvas or one that is too large, or has keypoints that cannot be read.
     """
-    threshold = check_share("score_threshold", threshold)
+    check_between("score_threshold", threshold, 0, 1)
     frames = [data] if isinstance(data, dict) else data
     if not isinstance(frames, (list, tuple)) or not all(isinstance(frame, (dict, type(None))) for frame in frames):
         raise ValueError(f"This is not POSE_KEYPOINT data ({_describe(data)}), a list with one dict per frame: {CONNECT}.")

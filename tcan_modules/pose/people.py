@@ -9,7 +9,8 @@ from functools import cached_property
 
 import numpy as np
 
-from .choices import PEOPLE, check_choice
+from ..values import check_choice
+from .choices import PEOPLE
 from .keypoints import common_canvas
 from .skeleton import NECK, Person, PoseFrame, PoseTrack, track_of
 from .tracking import paths
@@ -111,7 +112,7 @@ def choose_person(frames: list[PoseFrame], choice: str = "largest", index: int =
     Raises:
         ValueError: no frame shows a person, or none shows more than ``index`` people.
     """
-    check_choice("choice of person", choice, PEOPLE)
+    check_choice("person", choice, PEOPLE)
     frames = [_without_unseen(frame) for frame in common_canvas(frames)]
     most = max(len(frame.people) for frame in frames)
     if most == 0:

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
-from .crop import in_colour
+from ..maths.pictures import rgb
 from .draw import as_image, draw_frames
 from .skeleton import PoseTrack
 
@@ -75,7 +75,7 @@ def _panels(track: PoseTrack, shown, images: torch.Tensor | None, title: str, ha
 
 def _resized(image: torch.Tensor, width: int, height: int) -> torch.Tensor:
     """Resize a picture ``[h, w, channels]`` to ``width`` x ``height``, in the middle of a panel ``[PANEL_HEIGHT, width, 3]``."""
-    picture = Image.fromarray((in_colour(image).clamp(0, 1) * 255).to(torch.uint8).cpu().numpy())
+    picture = Image.fromarray((rgb(image[None])[0].clamp(0, 1) * 255).to(torch.uint8).cpu().numpy())
     panel = Image.new("RGB", (width, PANEL_HEIGHT))
     panel.paste(picture.resize((width, height), Image.Resampling.BILINEAR), (0, (PANEL_HEIGHT - height) // 2))
     return torch.from_numpy(np.asarray(panel).astype(np.float32) / 255)

@@ -13,7 +13,8 @@ All lengths are pixels of the character's picture. Arrays are ``[frames, …]``.
 
 import numpy as np
 
-from .choices import FITS, MODES, check_choice
+from ..values import check_choice
+from .choices import FITS, MODES
 from .extremities import follow_body
 from .skeleton import BONES, L_SHOULDER, MIRRORED, NECK, NOSE, PARENT, R_SHOULDER, PoseTrack, person_size
 
@@ -50,7 +51,7 @@ def retarget(character: PoseTrack, driving: PoseTrack, mode: str = "relative", f
     Raises:
         ValueError: the character shows no neck, or the mode or fit is unknown.
     """
-    check_choice("retargeting mode", mode, MODES)
+    check_choice("mode", mode, MODES)
     check_choice("fit", fit, FITS)
     if not character.seen[0, NECK]:
         raise ValueError(

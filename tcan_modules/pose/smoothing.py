@@ -6,7 +6,8 @@ Each run of frames in which a point is seen is smoothed separately; no point is 
 import numpy as np
 from scipy.signal import savgol_filter
 
-from .choices import SMOOTHINGS, check_choice, check_share
+from ..values import check_between, check_choice
+from .choices import SMOOTHINGS
 from .skeleton import GROUPS, PoseTrack, person_size
 
 # One-Euro: the cutoff falls from the first to the second (in cycles per frame) as the strength goes from 0 to 1.
@@ -31,7 +32,7 @@ def smooth(track: PoseTrack, method: str = "off", strength: float = 0.5) -> Pose
         ValueError: the method is unknown, or the strength is not from 0 to 1.
     """
     check_choice("smoothing", method, SMOOTHINGS)
-    strength = check_share("smoothing_strength", strength)
+    check_between("smoothing_strength", strength, 0, 1)
     if method == "off":
         return track
     sizes = person_size(track.points, track.seen)

@@ -85,7 +85,7 @@ def test_several_people_are_decided_each_by_their_own_scores() -> None:
 
 @pytest.mark.parametrize("threshold", [float("nan"), -0.1, 1e39, "high", None, True])
 def test_a_threshold_that_is_no_share_is_a_sentence(threshold) -> None:
-    with pytest.raises(ValueError, match=r"^The score_threshold is .*: choose a number from 0 to 1\.$"):
+    with pytest.raises(ValueError, match=r"^score_threshold cannot be .*: give a number from 0 to 1\.$"):
         read_pose_keypoint(frame(body()), threshold)
 
 

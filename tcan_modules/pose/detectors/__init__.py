@@ -14,9 +14,9 @@ import torch
 from PIL import Image
 
 from ...log import log
+from ...maths.pictures import rgb
+from ...values import check_choice
 from ..bounds import check_picture
-from ..choices import check_choice
-from ..crop import in_colour
 from ..skeleton import PoseFrame
 from .dwpose import DWPoseDetector
 from .mediapipe_pose import MediaPipeDetector
@@ -49,10 +49,7 @@ def detect(
         ValueError: the detector is unknown, or lacks a library or file, or there is no picture, or one with too small or too long sides.
     """
     check_choice("detector", detector, CLASSES)
-    if images.ndim != 4 or 0 in images.shape:
-        raise ValueError(
-            f"The pictures have shape {tuple(images.shape)}: connect at least one colour picture, [frames, height, width, 3]."
-        )
+    rgb(images[:1])  # is refused here if it is no picture
     check_picture(images.shape[2], images.shape[1], resolution)
     frames = []
     finder = CLASSES[detector](folders, hands, device)
@@ -80,7 +77,7 @@ def resized(image: torch.Tensor, resolution: int) -> np.ndarray:
     Returns:
         uint8 RGB ``[height, width, 3]``.
     """
-    picture = Image.fromarray((in_colour(image).float().clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy())
+    picture = Image.fromarray((rgb(image[None])[0].float().clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy())
     scale = resolution / min(picture.size)
     size = tuple(max(1, round(side * scale)) for side in picture.size)
     return np.asarray(picture if size == picture.size else picture.resize(size, Image.Resampling.LANCZOS))

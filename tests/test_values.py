@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from tcan_modules.maths.checks import check_between, check_choice, check_latents, check_text
+from tcan_modules.maths.checks import check_latents, check_text
+from tcan_modules.values import check_between, check_choice
 
 
 @pytest.mark.parametrize(
