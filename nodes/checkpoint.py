@@ -7,7 +7,7 @@ from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..tcan_modules import model_folder
 from ..tcan_modules.log import log
-from ..tcan_modules.weights.checkpoint import Checkpoint, load_checkpoint
+from ..tcan_modules.weights.checkpoint import Checkpoint
 from .sockets import CATEGORY, TCAN
 
 
@@ -47,7 +47,7 @@ class TCANLoad(io.ComfyNode):
     def execute(cls, checkpoint: str) -> io.NodeOutput:
         from ..tcan_modules.networks.host_models import TCANModels
 
-        loaded = load_checkpoint(model_folder.files_of(checkpoint), checkpoint)
+        loaded = model_folder.load(checkpoint)
         log.info("%s: %s", loaded.name, "; ".join(loaded.describe()))
         return io.NodeOutput(TCANModels(loaded), _empty_prompt(loaded))
 

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import folder_paths
+from comfy.cli_args import args
 
-from .weights.checkpoint import Checkpoint, pack
+from .weights.checkpoint import Checkpoint, load_checkpoint, pack
 from .weights.messages import CheckpointError, shown
 from .weights.reading import SUFFIXES
 
@@ -66,10 +67,20 @@ def files_of(choice: str) -> list[Path]:
     )
 
 
+def load(choice: str) -> Checkpoint:
+    """The checkpoint of a choice; ``--disable-mmap`` of the host reads it into memory.
+
+    Raises:
+        CheckpointError: it cannot be used.
+    """
+    return load_checkpoint(files_of(choice), choice, mapped=not args.disable_mmap)
+
+
 def fingerprint(choice: str) -> tuple:
     """A value that changes with the files of the choice, so that the host loads them again."""
     try:
-        return tuple((str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in files_of(choice))
+        states = ((path, path.stat()) for path in files_of(choice))
+        return tuple((str(path), state.st_mtime_ns, state.st_ctime_ns, state.st_size) for path, state in states)
     except (CheckpointError, OSError) as error:
         return (str(error),)
 

@@ -2,14 +2,14 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 
 from .layouts import PACKED, V_PRED, VAE_PREFIX, Part, split_file
 from .messages import MEANINGS, NAMES, REMEDIES, TITLES, CheckpointError, shown
-from .reading import is_finite, read_file
+from .reading import is_finite, open_file
 
 
 @dataclass
@@ -64,12 +64,12 @@ def pack(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
         f"{PACKED}{part}.{name}": tensor
         for part in TITLES
         if getattr(checkpoint, part) is not None
-        for name, tensor in getattr(checkpoint, part).tensors.items()
+        for name, tensor in getattr(checkpoint, part).numbers().items()
     }
     if checkpoint.empty_prompt is not None:
         packed[f"{PACKED}empty_prompt.weight"] = checkpoint.empty_prompt
     if checkpoint.vae is not None:
-        packed |= {VAE_PREFIX + name: tensor for name, tensor in checkpoint.vae.tensors.items()}
+        packed |= {VAE_PREFIX + name: tensor for name, tensor in checkpoint.vae.numbers().items()}
     if checkpoint.v_prediction:
         packed[V_PRED] = torch.empty(0)
     seen: set[int] = set()
@@ -80,8 +80,11 @@ def pack(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
     return packed
 
 
-def load_checkpoint(paths: Iterable[Path], name: str) -> Checkpoint:
+def load_checkpoint(paths: Iterable[Path], name: str, mapped: bool = True) -> Checkpoint:
     """Read the files of one checkpoint and assign their parts.
+
+    Args:
+        mapped: False reads all numbers into memory at once; otherwise a network's are read when it is built.
 
     Raises:
         CheckpointError: no part of TCAN, two files with the same part, or parts that do not fit each other.
@@ -91,9 +94,11 @@ def load_checkpoint(paths: Iterable[Path], name: str) -> Checkpoint:
     found: dict[str, Part] = {}
     plain_unets: list[Part] = []
     for path in sorted(paths):
-        tensors = read_file(path)
+        tensors, file = open_file(path, mapped)
         checkpoint.v_prediction |= V_PRED in tensors
         parts = split_file(tensors, shown(path.name))
+        for part in parts.values():
+            part.file = file
         if set(parts) == {"unet"}:
             plain_unets.append(parts.pop("unet"))
         for key, part in parts.items():
@@ -111,7 +116,8 @@ def load_checkpoint(paths: Iterable[Path], name: str) -> Checkpoint:
     if prompt is not None:
         checkpoint.empty_prompt = _embedding(prompt)
     for key, part in found.items():
-        setattr(checkpoint, key, part)
+        # patches of the host keep LoRA factors through a whole run
+        setattr(checkpoint, key, Part(part.numbers(), part.source) if key == "appa" else part)
     if temporal is not None:
         _place_motion_module(checkpoint, temporal)
     _drop_middle(checkpoint)
@@ -120,7 +126,7 @@ def load_checkpoint(paths: Iterable[Path], name: str) -> Checkpoint:
 
 
 def _embedding(prompt: Part) -> torch.Tensor:
-    tensor = next(iter(prompt.tensors.values()))
+    tensor = next(iter(prompt.numbers().values()))
     if tensor.ndim != 3 or tensor.shape[0] != 1 or not tensor.numel() or not is_finite(tensor):
         raise CheckpointError(
             f"The embedding of the empty prompt in '{prompt.source}' is damaged: it is {tensor.dtype} {shown(str(tuple(tensor.shape)))}"
@@ -151,7 +157,7 @@ def _place_motion_module(checkpoint: Checkpoint, module: Part) -> None:
     if checkpoint.controlnet_temporal is None:
         deep = {name: tensor for name, tensor in module.tensors.items() if re.match(r"down_blocks\.([2-9]|\d\d)", name)}
         if deep:
-            checkpoint.controlnet_temporal = Part(deep, module.source)
+            checkpoint.controlnet_temporal = replace(module, tensors=deep)
             uses.append("ControlNet")
     if uses:
         checkpoint.notes.append(f"the motion module of {module.source} is used for the {' and the '.join(uses)}")
@@ -165,7 +171,7 @@ def _drop_middle(checkpoint: Checkpoint) -> None:
         part: Part | None = getattr(checkpoint, key)
         if part is not None and any(name.startswith("mid_block.") for name in part.tensors):
             kept = {name: tensor for name, tensor in part.tensors.items() if not name.startswith("mid_block.")}
-            setattr(checkpoint, key, Part(kept, part.source))
+            setattr(checkpoint, key, replace(part, tensors=kept))
             checkpoint.notes.append(f"temporal layers of the middle block in {part.source} are left out: TCAN has none there")
 
 

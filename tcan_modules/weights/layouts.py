@@ -6,13 +6,13 @@ file of Save TCAN.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
 from .architecture import Architecture, StateDict, read_architecture
+from .mapped_file import MappedFile
 from .messages import TITLES, CheckpointError
-from .reading import is_finite
 
 PACKED = "tcan."
 VAE_PREFIX = "first_stage_model."  # a packed file may carry a VAE under the host's own names
@@ -46,6 +46,16 @@ class Part:
     tensors: StateDict
     source: str
     architecture: Architecture | None = None
+    file: MappedFile | None = field(default=None, repr=False, compare=False)  # in which the tensors are mapped
+
+    def numbers(self, tensors: StateDict | None = None) -> StateDict:
+        """All or some of the part's tensors ``[…]`` in memory that no file reaches.
+
+        Raises:
+            CheckpointError: the file was overwritten since it was loaded.
+        """
+        tensors = self.tensors if tensors is None else tensors
+        return tensors if self.file is None else self.file.copies(tensors)
 
 
 def _strip(name: str) -> str:
@@ -130,9 +140,7 @@ def _split_packed(tensors: StateDict, source: str) -> dict[str, Part]:
     vae = {name.removeprefix(VAE_PREFIX): tensor for name, tensor in tensors.items() if name.startswith(VAE_PREFIX)}
     if vae:
         # the host builds as wide a VAE as the tensors say
-        if not all(max(tensor.shape, default=1) <= VAE_SIDE and tensor.numel() and is_finite(tensor) for tensor in vae.values()):
-            raise CheckpointError(
-                f"The VAE in '{source}' is damaged (a tensor is empty, too large, NaN or infinite): download the file again."
-            )
+        if not all(max(tensor.shape, default=1) <= VAE_SIDE and tensor.numel() for tensor in vae.values()):
+            raise CheckpointError(f"The VAE in '{source}' is damaged (a tensor is empty or too large): download the file again.")
         parts["vae"] = Part(vae, source)
     return parts

@@ -16,9 +16,11 @@ from pathlib import Path
 import torch
 
 from ..log import log
+from .mapped_file import MappedFile, container
 from .messages import CheckpointError, shown
 
-SUFFIXES = (".safetensors", ".ckpt")
+SAFETENSORS = (".safetensors", ".sft")
+SUFFIXES = (*SAFETENSORS, ".ckpt")
 DIRECTORY = 2 << 20  # bytes for the description of a file's tensors: 10,000 tensors, four times as many as an SD1.x model has
 
 # the globals that torch.save writes for a state dict; weights_only allows more, some of which can allocate any size
@@ -26,6 +28,31 @@ _GLOBAL = re.compile(
     r"collections OrderedDict|torch\._utils _rebuild_(?:tensor_v2|tensor_v3|parameter)|torch(?:\.storage)? \w+Storage"
     r"|torch (?:Size|device|b?float\d+\w*|u?int\d+|bool)|torch\.nn\.parameter Parameter"
 )
+
+
+def open_file(path: Path, mapped: bool = True) -> tuple[dict[str, torch.Tensor], MappedFile | None]:
+    """The tensors of a weight file that stays in use, and the file if they are memory-mapped.
+
+    Args:
+        mapped: False reads all numbers into memory.
+
+    Raises:
+        CheckpointError: what `read_file` raises, or a file that is overwritten meanwhile.
+    """
+    try:
+        file = MappedFile(path)
+    except OSError:
+        return read_file(path), None  # which says what is wrong
+    tensors = read_file(path)
+    try:
+        located = file.locate(tensors)
+    except Exception as error:  # it was whole a moment ago
+        file.check()
+        raise _damaged(path) from error
+    file.check()
+    if mapped and located:
+        return tensors, file if file.is_mapped else None
+    return file.copies(tensors) if located else {name: tensor.clone() for name, tensor in tensors.items()}, None
 
 
 def read_file(path: Path) -> dict[str, torch.Tensor]:
@@ -36,7 +63,9 @@ def read_file(path: Path) -> dict[str, torch.Tensor]:
     """
     name = shown(path.name)
     try:
-        tensors = _read_safetensors(path) if path.suffix.lower() == ".safetensors" else _plain_tensors(_read_pickle(path))
+        if not path.is_file():  # a pipe would wait for a writer
+            raise FileNotFoundError(path)
+        tensors = _read_content(path)
         size = path.stat().st_size
     except FileNotFoundError:
         raise CheckpointError(f"The file '{name}' no longer exists: refresh the list of checkpoints and choose again.") from None
@@ -49,11 +78,26 @@ def read_file(path: Path) -> dict[str, torch.Tensor]:
         ) from error
     except Exception as error:
         log.debug("reading %s: %s", path, error)
-        raise CheckpointError(f"The file '{name}' is damaged or incomplete: download it again.") from error
+        raise _damaged(path) from error
     # twice, because tensors may share memory
     if sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()) > 2 * size:
         raise CheckpointError(f"The file '{name}' is damaged: its tensors would be larger than the file. Download it again.")
     return tensors
+
+
+def _damaged(path: Path) -> CheckpointError:
+    return CheckpointError(f"The file '{shown(path.name)}' is damaged or incomplete: download it again.")
+
+
+def _read_content(path: Path) -> dict[str, torch.Tensor]:
+    with open(path, "rb") as file:
+        kind = container(file.read(9))
+    # by its contents: files are renamed
+    if kind == "safetensors" or (kind is None and path.suffix.lower() in SAFETENSORS):
+        return _read_safetensors(path)
+    if kind is None:
+        raise pickle.UnpicklingError("neither a zip nor a pickle")
+    return _plain_tensors(_read_pickle(path, kind == "zip"))
 
 
 def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
@@ -66,18 +110,14 @@ def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
         return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
 
 
-def _read_pickle(path: Path):
-    with open(path, "rb") as file:
-        start = file.read(DIRECTORY)
+def _read_pickle(path: Path, is_zip: bool):
     # torch.save writes a zip, which can be memory-mapped; before version 1.6 it wrote pickles, then raw tensors
-    is_zip = start.startswith(b"PK")
-    if not is_zip and not start.startswith(b"\x80"):
-        raise pickle.UnpicklingError("neither a zip nor a pickle")
     if is_zip:
         for description in _zip_pickles(path):
             _check_globals(BytesIO(description))
     else:
-        stream = BytesIO(start)
+        with open(path, "rb") as file:
+            stream = BytesIO(file.read(DIRECTORY))
         for _ in range(5):  # a magic number, the protocol, the system, the tensors, the order of their storages
             _check_globals(stream)
     return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)

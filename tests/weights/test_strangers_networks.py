@@ -51,7 +51,7 @@ class Loader:
                 assert_sentence(error)
                 said.append(str(error))
 
-        monkeypatch.setattr(self.checkpoint, "read_file", lambda path: files[path.stem])
+        monkeypatch.setattr(self.checkpoint, "open_file", lambda path, mapped: (files[path.stem], None))
         loaded = attempt(lambda: self.checkpoint.load_checkpoint([Path(f"{name}.safetensors") for name in files], "strange"))
         if loaded is None:
             return said
@@ -201,7 +201,7 @@ def test_edited_tensors(loader, good, case):
 )
 def test_a_vae_that_is_none(host, loader, good, vae, monkeypatch):
     tensors = good["packed"] | {f"first_stage_model.{name}": tensor for name, tensor in vae.items()}
-    monkeypatch.setattr(loader.checkpoint, "read_file", lambda path: tensors)
+    monkeypatch.setattr(loader.checkpoint, "open_file", lambda path, mapped: (tensors, None))
     with pytest.raises(ValueError) as caught:
         loaded = loader.checkpoint.load_checkpoint([Path("packed.safetensors")], "packed")
         host.node("TCANVAE")(tcan=loader.models.TCANModels(loaded))
