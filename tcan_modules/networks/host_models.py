@@ -21,15 +21,16 @@ from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from torch import nn
 
 from ..maths.temporal import TemporalTransformer, sinusoidal_positions
-from ..weights.architecture import HEADS, StateDict
+from ..weights.architecture import HEADS, MOST, StateDict
 from ..weights.checkpoint import Checkpoint
 from ..weights.layouts import Part
 from ..weights.messages import TITLES, CheckpointError, shown
 from ..weights.naming import split_temporal, to_host
 from .appearance import AppearanceUNet
-from .checks import check_shapes, finite_numbers
+from .checks import check_shapes, finite_numbers, refusal
 from .vae import build_vae
 
+_OF_ATTENTION = 7  # tensors of a temporal attention: three projections, and an output and a norm with biases
 _TEMPORAL_ATTENTION = re.compile(r"transformer_blocks\.(\d+)\.attention_blocks\.(\d+)\.")
 
 
@@ -156,22 +157,25 @@ def _temporal_layer(tensors: dict[str, torch.Tensor], part: Part, key: str) -> t
     """The tensors of one layer, checked and with positions, and a function that builds it on a device in a dtype."""
     inputs = tensors.get("proj_in.weight")
     channels = inputs.shape[0] if inputs is not None and inputs.ndim else 0
-    numbers = {match.groups() for name in tensors if (match := _TEMPORAL_ATTENTION.match(name))}
-    blocks, attentions = ({number[index] for number in numbers} for index in (0, 1))
+    blocks, attentions = _grid(tensors, part, key)
     positions = [tensor for name, tensor in tensors.items() if name.endswith("pos_encoder.pe")]
     build = functools.partial(
         TemporalTransformer,
         channels,
         heads=HEADS,
-        blocks=len(blocks),
-        attentions=len(attentions),
+        blocks=blocks,
+        attentions=attentions,
         max_frames=min((tensor.shape[1] if tensor.ndim > 1 else 0 for tensor in positions), default=24),
         operations=comfy.ops.manual_cast,
         attention=_host_attention,
         channels_last=comfy.model_management.is_device_cpu(comfy.model_management.get_torch_device()),
     )
     if not positions:
-        tables = [f"transformer_blocks.{block}.attention_blocks.{number}.pos_encoder.pe" for block, number in sorted(numbers)]
+        tables = [
+            f"transformer_blocks.{block}.attention_blocks.{number}.pos_encoder.pe"
+            for block in range(blocks)
+            for number in range(attentions)
+        ]
         check_shapes(
             lambda: build(device="meta"), tensors | dict.fromkeys(tables, torch.empty(1, 24, channels, device="meta")), part, key
         )
@@ -181,6 +185,18 @@ def _temporal_layer(tensors: dict[str, torch.Tensor], part: Part, key: str) -> t
         unknown = shown(min(tensors.keys() - checked.keys()))
         raise CheckpointError(f"The {TITLES[key]} in '{part.source}' cannot be used: no motion module of SD1.x has {unknown}.")
     return checked, build
+
+
+def _grid(tensors: dict[str, torch.Tensor], part: Part, key: str) -> tuple[int, int]:
+    """How many transformer blocks a layer has, and how many attentions each of them: counted, because each is built."""
+    numbers = {match.groups() for name in tensors if (match := _TEMPORAL_ATTENTION.match(name))}
+    blocks, attentions = (len({number[index] for number in numbers}) for index in (0, 1))
+    full = {(str(block), str(attention)) for block in range(min(blocks, MOST)) for attention in range(min(attentions, MOST))}
+    if numbers != full or _OF_ATTENTION * len(full) > len(tensors):
+        raise refusal(
+            part, key, f"{len(numbers)} temporal attentions in {blocks} blocks are incomplete; choose another motion module"
+        )
+    return blocks, attentions
 
 
 def _host_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, heads: int) -> torch.Tensor:

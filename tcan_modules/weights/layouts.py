@@ -1,8 +1,8 @@
 """Known file layouts, recognised by the names and shapes of the tensors.
 
 The authors' three files (denoising UNet with PEFT LoRA and temporal layers, appearance UNet, temporal ControlNet), the stage-1 UNet
-without temporal layers, AnimateDiff v1 to v3 motion modules, MagicAnimate's appearance encoder and temporal attention, and the packed
-file of Save TCAN.
+without temporal layers, AnimateDiff v1 to v3 motion modules (also as a MotionAdapter of diffusers), MagicAnimate's appearance encoder
+and temporal attention, and the packed file of Save TCAN.
 """
 
 import re
@@ -13,6 +13,7 @@ import torch
 from .architecture import Architecture, StateDict, read_architecture
 from .mapped_file import MappedFile
 from .messages import TITLES, CheckpointError
+from .wrapped_names import plain_names, temporal_names
 
 PACKED = "tcan."
 VAE_PREFIX = "first_stage_model."  # a packed file may carry a VAE under the host's own names
@@ -20,7 +21,6 @@ V_PRED = "v_pred"  # an empty tensor, by which the host too marks a UNet that pr
 VAE_SIDE = 4096  # SD1.x VAEs have 512 channels
 
 LORA_FACTOR = re.compile(r"(.+)\.lora_(A|B)(?:\.[^.]+)?\.weight")  # PEFT names: layer, factor, adapter
-_TEMPORAL = re.compile(r"(?:.*?\.)?((?:down_blocks|up_blocks|mid_block)\.(?:\d+\.)?motion_modules\..+)")
 _FOREIGN = (
     (
         "model.diffusion_model.",
@@ -58,13 +58,6 @@ class Part:
         return tensors if self.file is None else self.file.copies(tensors)
 
 
-def _strip(name: str) -> str:
-    """Take off what data-parallel training and wrappers put in front of names."""
-    while name.startswith("module."):
-        name = name.removeprefix("module.")
-    return name
-
-
 def split_file(tensors: StateDict, source: str) -> dict[str, Part]:
     """The parts in one file's tensors, by the field names of `Checkpoint`.
 
@@ -73,11 +66,16 @@ def split_file(tensors: StateDict, source: str) -> dict[str, Part]:
     Raises:
         CheckpointError: a file of another kind.
     """
-    tensors = {_strip(name): tensor for name, tensor in tensors.items()}
+    tensors = plain_names(tensors, source)
     if any(name.startswith(PACKED) for name in tensors):
         return _split_packed(tensors, source)
-    temporal = {match[1]: tensor for name, tensor in tensors.items() if (match := _TEMPORAL.fullmatch(name))}
-    rest = {name: tensor for name, tensor in tensors.items() if not _TEMPORAL.fullmatch(name)}
+    temporal = {own: tensor for name, tensor in tensors.items() for own in temporal_names(name)}
+    rest = {name: tensor for name, tensor in tensors.items() if not temporal_names(name)}
+    if temporal and all(_is_lora(name) for name in temporal):
+        raise CheckpointError(
+            f"The file '{source}' is a motion LoRA, which TCAN does not read: use a whole motion module of AnimateDiff, and take this"
+            " file out of the folder."
+        )
     if "controlnet_cond_embedding.conv_in.weight" in rest:
         parts = {"controlnet": _network(rest, source, "ControlNet")}
         if temporal:
@@ -87,6 +85,8 @@ def split_file(tensors: StateDict, source: str) -> dict[str, Part]:
         return _split_unet(rest, temporal, source)
     if temporal:
         return {"temporal": Part(temporal, source)}
+    if tensors and all(_is_lora(name) for name in tensors):
+        raise CheckpointError(f"The file '{source}' is a LoRA: load it with Load LoRA.")
     for prefix, meaning in _FOREIGN:
         if any(name.startswith(prefix) for name in tensors):
             raise CheckpointError(f"The file '{source}' is {meaning}.")
@@ -94,6 +94,10 @@ def split_file(tensors: StateDict, source: str) -> dict[str, Part]:
         f"The file '{source}' holds no part of TCAN ({len(tensors)} tensors, none named like those of a UNet, an appearance encoder,"
         " a ControlNet or a motion module): choose another checkpoint."
     )
+
+
+def _is_lora(name: str) -> bool:
+    return "lora_" in name or ".lora." in name or "_lora." in name or name.endswith(".alpha")
 
 
 def _network(tensors: StateDict, source: str, title: str) -> Part:
@@ -107,6 +111,11 @@ def _split_unet(tensors: StateDict, temporal: StateDict, source: str) -> dict[st
     """A denoising UNet with or without LoRA and temporal layers, or an appearance UNet, which has no output head."""
     lora = {name: tensor for name, tensor in tensors.items() if LORA_FACTOR.fullmatch(name)}
     base = {name.replace(".base_layer.", "."): tensor for name, tensor in tensors.items() if name not in lora}
+    layers = {match.groups() for match in map(LORA_FACTOR.fullmatch, lora)}
+    if len(layers) < len(lora) or any("lora_magnitude_vector" in name for name in base):
+        raise CheckpointError(
+            f"The UNet in '{source}' has several LoRA adapters or DoRA, and APPA is one LoRA: save it with one adapter."
+        )
     if "conv_out.weight" not in base and not temporal and not lora:
         return {"appearance": _network(base, source, "appearance encoder")}
     parts = {"unet": _network(base, source, "UNet")}
