@@ -20,7 +20,7 @@ from .mapped_file import MappedFile, container
 from .messages import CheckpointError, shown
 
 SAFETENSORS = (".safetensors", ".sft")
-SUFFIXES = (*SAFETENSORS, ".ckpt")
+SUFFIXES = (*SAFETENSORS, ".ckpt", ".pth", ".pt", ".bin")
 DIRECTORY = 2 << 20  # bytes for the description of a file's tensors: 10,000 tensors, four times as many as an SD1.x model has
 
 # the globals that torch.save writes for a state dict; weights_only allows more, some of which can allocate any size
@@ -28,6 +28,10 @@ _GLOBAL = re.compile(
     r"collections OrderedDict|torch\._utils _rebuild_(?:tensor_v2|tensor_v3|parameter)|torch(?:\.storage)? \w+Storage"
     r"|torch (?:Size|device|b?float\d+\w*|u?int\d+|bool)|torch\.nn\.parameter Parameter"
 )
+# opcodes that torch.save does not write: names from the stack, and sets, which take 200 bytes for each of the file's
+_NEVER = {"STACK_GLOBAL", "INST", "EXT1", "EXT2", "EXT4", "EMPTY_SET", "FROZENSET"}
+_OBJECTS = {"MARK", "EMPTY_DICT", "EMPTY_LIST", "EMPTY_TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "REDUCE", "NEWOBJ", "BUILD"}
+MOST_OBJECTS = 150_000  # about ten for each of 10,000 tensors
 
 
 def open_file(path: Path, mapped: bool = True) -> tuple[dict[str, torch.Tensor], MappedFile | None]:
@@ -56,7 +60,7 @@ def open_file(path: Path, mapped: bool = True) -> tuple[dict[str, torch.Tensor],
 
 
 def read_file(path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a ``.safetensors`` or ``.ckpt`` file, memory-mapped if possible.
+    """The tensors of a safetensors file or a pickle of torch.save, memory-mapped if possible.
 
     Raises:
         CheckpointError: a damaged file, a file of another kind, or a pickle that would have to run code.
@@ -120,6 +124,9 @@ def _read_pickle(path: Path, is_zip: bool):
             stream = BytesIO(file.read(DIRECTORY))
         for _ in range(5):  # a magic number, the protocol, the system, the tensors, the order of their storages
             _check_globals(stream)
+    if path.suffix.lower() in SAFETENSORS:  # under that name, torch takes it for one, whatever it is
+        with open(path, "rb") as file:
+            return torch.load(file, map_location="cpu", weights_only=True)
     return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
 
 
@@ -158,9 +165,13 @@ def _directory_of(path: Path) -> int:
 
 
 def _check_globals(stream: BytesIO) -> None:
+    objects = 0
     for opcode, argument, _ in pickletools.genops(stream):
-        if opcode.name in ("STACK_GLOBAL", "INST") or (opcode.name == "GLOBAL" and not _GLOBAL.fullmatch(argument)):
-            raise pickle.UnpicklingError(f"it names {argument}")
+        if opcode.name in _NEVER or (opcode.name == "GLOBAL" and not _GLOBAL.fullmatch(argument)):
+            raise pickle.UnpicklingError(f"it names {argument or opcode.name}")
+        objects += opcode.name in _OBJECTS
+        if objects > MOST_OBJECTS:
+            raise ValueError("the pickle makes too many objects")
 
 
 def _plain_tensors(content) -> dict[str, torch.Tensor]:
@@ -181,7 +192,7 @@ def _plain_tensors(content) -> dict[str, torch.Tensor]:
 
 
 def is_finite(tensor: torch.Tensor) -> bool:
-    """Whether a tensor ``[…]`` holds floating-point numbers without NaN and infinity.
+    """Whether a tensor ``[…]`` holds floating-point numbers of eight bits or more without NaN and infinity.
 
     One pass, and no copy but for eight-bit numbers.
     """
@@ -189,5 +200,8 @@ def is_finite(tensor: torch.Tensor) -> bool:
         return False
     if not tensor.numel():
         return True
-    tensor = tensor.float() if tensor.element_size() == 1 else tensor
-    return all(bound.isfinite() for bound in tensor.aminmax())
+    try:
+        tensor = tensor.float() if tensor.element_size() == 1 else tensor
+        return all(bound.isfinite() for bound in tensor.aminmax())
+    except RuntimeError:  # a dtype in which torch does not count, such as four bits
+        return False
