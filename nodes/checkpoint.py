@@ -1,13 +1,11 @@
 """Load TCAN, what else its file holds, and Save TCAN."""
 
-import dataclasses
-
 from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..tcan_modules import model_folder
 from ..tcan_modules.log import log
-from ..tcan_modules.weights.checkpoint import Checkpoint
+from ..tcan_modules.weights.checkpoint import Checkpoint, with_prompt
 from .sockets import CATEGORY, TCAN
 
 
@@ -105,7 +103,7 @@ class TCANSave(io.ComfyNode):
     def execute(cls, tcan, filename: str, empty_prompt=None) -> io.NodeOutput:
         checkpoint = tcan.checkpoint
         if empty_prompt is not None:
-            checkpoint = dataclasses.replace(checkpoint, empty_prompt=empty_prompt[0][0])
+            checkpoint = with_prompt(checkpoint, empty_prompt)
         path = model_folder.save(checkpoint, filename)
         log.info("saved %s", path)
         return io.NodeOutput(ui={"text": (str(path),)})

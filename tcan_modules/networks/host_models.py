@@ -90,8 +90,7 @@ class TCANModels:
         tensors = to_host(part.tensors, part.architecture)
         settings = part.architecture.host_config()
         settings.pop("out_channels")
-        hint = tensors.get("input_hint_block.0.weight")
-        settings["hint_channels"] = hint.shape[1] if hint is not None and hint.ndim == 4 else 3
+        settings["hint_channels"] = 3
         tensors = check_shapes(lambda: comfy.cldm.cldm.ControlNet(**settings, device="meta"), tensors, part, "controlnet")
         dtype, cast = _dtypes(tensors)
         numbers = finite_numbers(tensors, part, "controlnet")
@@ -159,13 +158,16 @@ def _temporal_layer(tensors: dict[str, torch.Tensor], part: Part, key: str) -> t
     channels = inputs.shape[0] if inputs is not None and inputs.ndim else 0
     blocks, attentions = _grid(tensors, part, key)
     positions = [tensor for name, tensor in tensors.items() if name.endswith("pos_encoder.pe")]
+    max_frames = min((tensor.shape[1] if tensor.ndim > 1 else 0 for tensor in positions), default=24)
+    if max_frames < 1:
+        raise refusal(part, key, "its position tables are empty; download it again")
     build = functools.partial(
         TemporalTransformer,
         channels,
         heads=HEADS,
         blocks=blocks,
         attentions=attentions,
-        max_frames=min((tensor.shape[1] if tensor.ndim > 1 else 0 for tensor in positions), default=24),
+        max_frames=max_frames,
         operations=comfy.ops.manual_cast,
         attention=_host_attention,
         channels_last=comfy.model_management.is_device_cpu(comfy.model_management.get_torch_device()),

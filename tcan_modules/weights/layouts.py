@@ -10,14 +10,15 @@ from dataclasses import dataclass, field
 
 import torch
 
-from .architecture import Architecture, StateDict, read_architecture
+from .architecture import Architecture, StateDict, read_architecture, side
 from .mapped_file import MappedFile
-from .messages import TITLES, CheckpointError
+from .messages import TITLES, CheckpointError, ForeignFile
 from .wrapped_names import plain_names, temporal_names
 
 PACKED = "tcan."
 VAE_PREFIX = "first_stage_model."  # a packed file may carry a VAE under the host's own names
 V_PRED = "v_pred"  # an empty tensor, by which the host too marks a UNet that predicts velocity
+_HINT = "controlnet_cond_embedding.conv_in.weight"
 VAE_SIDE = 4096  # SD1.x VAEs have 512 channels
 
 LORA_FACTOR = re.compile(r"(.+)\.lora_(A|B)(?:\.[^.]+)?\.weight")  # PEFT names: layer, factor, adapter
@@ -58,25 +59,30 @@ class Part:
         return tensors if self.file is None else self.file.copies(tensors)
 
 
+def is_packed(tensors: StateDict) -> bool:
+    """Whether a file is Save TCAN's, from the names of its tensors ``[…]``."""
+    return any(name.startswith(PACKED) for name in tensors)
+
+
 def split_file(tensors: StateDict, source: str) -> dict[str, Part]:
     """The parts in one file's tensors, by the field names of `Checkpoint`.
 
     A motion module on its own is ``temporal``.
 
     Raises:
-        CheckpointError: a file of another kind.
+        ForeignFile: a file of another kind.
     """
     tensors = plain_names(tensors, source)
-    if any(name.startswith(PACKED) for name in tensors):
+    if is_packed(tensors):
         return _split_packed(tensors, source)
     temporal = {own: tensor for name, tensor in tensors.items() for own in temporal_names(name)}
     rest = {name: tensor for name, tensor in tensors.items() if not temporal_names(name)}
     if temporal and all(_is_lora(name) for name in temporal):
-        raise CheckpointError(
+        raise ForeignFile(
             f"The file '{source}' is a motion LoRA, which TCAN does not read: use a whole motion module of AnimateDiff, and take this"
             " file out of the folder."
         )
-    if "controlnet_cond_embedding.conv_in.weight" in rest:
+    if _HINT in rest:
         parts = {"controlnet": _network(rest, source, "ControlNet")}
         if temporal:
             parts["controlnet_temporal"] = Part(temporal, source)
@@ -86,11 +92,11 @@ def split_file(tensors: StateDict, source: str) -> dict[str, Part]:
     if temporal:
         return {"temporal": Part(temporal, source)}
     if tensors and all(_is_lora(name) for name in tensors):
-        raise CheckpointError(f"The file '{source}' is a LoRA: load it with Load LoRA.")
+        raise ForeignFile(f"The file '{source}' is a LoRA: load it with Load LoRA.")
     for prefix, meaning in _FOREIGN:
         if any(name.startswith(prefix) for name in tensors):
-            raise CheckpointError(f"The file '{source}' is {meaning}.")
-    raise CheckpointError(
+            raise ForeignFile(f"The file '{source}' is {meaning}.")
+    raise ForeignFile(
         f"The file '{source}' holds no part of TCAN ({len(tensors)} tensors, none named like those of a UNet, an appearance encoder,"
         " a ControlNet or a motion module): choose another checkpoint."
     )
@@ -102,9 +108,22 @@ def _is_lora(name: str) -> bool:
 
 def _network(tensors: StateDict, source: str, title: str) -> Part:
     try:
-        return Part(tensors, source, read_architecture(tensors))
+        architecture = read_architecture(tensors)
+        _check_channels(tensors, architecture)
+        return Part(tensors, source, architecture)
     except ValueError as error:
         raise CheckpointError(f"The {title} in '{source}' cannot be used: {error}.") from error
+
+
+def _check_channels(tensors: StateDict, architecture: Architecture) -> None:
+    """Latents have four channels, pose images three: another network of SD1.x's shape would fail in the sampler."""
+    taken, given = architecture.in_channels, architecture.out_channels
+    if (taken, given) != (4, 4):
+        raise ValueError(
+            f"it takes {taken} channels and gives {given}, and TCAN works with 4 (an inpainting or editing model has more)"
+        )
+    if _HINT in tensors and (channels := side(tensors, _HINT, 1)) != 3:
+        raise ValueError(f"it takes pose images of {channels} channels, and ComfyUI's have 3")
 
 
 def _split_unet(tensors: StateDict, temporal: StateDict, source: str) -> dict[str, Part]:

@@ -103,6 +103,7 @@ EDITS = {
     "double": lambda tensor: tensor.double(),
     "bfloat16": lambda tensor: tensor.bfloat16(),
     "eight bits": lambda tensor: tensor.to(torch.float8_e4m3fn),
+    "four bits": lambda tensor: torch.zeros(tensor.shape, dtype=torch.uint8).view(torch.float4_e2m1fn_x2),
     "NaN": lambda tensor: torch.full_like(tensor, float("nan")),
     "infinite": lambda tensor: torch.full_like(tensor, float("-inf")),
 }
