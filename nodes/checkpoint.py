@@ -1,13 +1,11 @@
 """Load TCAN, what else its file holds, and Save TCAN."""
 
-import dataclasses
-
 from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..tcan_modules import model_folder
 from ..tcan_modules.log import log
-from ..tcan_modules.weights.checkpoint import Checkpoint, load_checkpoint
+from ..tcan_modules.weights.checkpoint import Checkpoint, with_prompt
 from .sockets import CATEGORY, TCAN
 
 
@@ -47,7 +45,7 @@ class TCANLoad(io.ComfyNode):
     def execute(cls, checkpoint: str) -> io.NodeOutput:
         from ..tcan_modules.networks.host_models import TCANModels
 
-        loaded = load_checkpoint(model_folder.files_of(checkpoint), checkpoint)
+        loaded = model_folder.load(checkpoint)
         log.info("%s: %s", loaded.name, "; ".join(loaded.describe()))
         return io.NodeOutput(TCANModels(loaded), _empty_prompt(loaded))
 
@@ -105,7 +103,7 @@ class TCANSave(io.ComfyNode):
     def execute(cls, tcan, filename: str, empty_prompt=None) -> io.NodeOutput:
         checkpoint = tcan.checkpoint
         if empty_prompt is not None:
-            checkpoint = dataclasses.replace(checkpoint, empty_prompt=empty_prompt[0][0])
+            checkpoint = with_prompt(checkpoint, empty_prompt)
         path = model_folder.save(checkpoint, filename)
         log.info("saved %s", path)
         return io.NodeOutput(ui={"text": (str(path),)})

@@ -6,6 +6,7 @@ APPA goes into its weights; temporal layers, reference attention and PTM go into
 from contextlib import ExitStack
 
 import torch
+from comfy.ldm.modules.attention import BasicTransformerBlock
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import CallbacksMP, WrappersMP
@@ -197,6 +198,18 @@ def _check_appearance(network: UNetModel, encoder: AppearanceUNet) -> None:
             f"This model does not fit the TCAN checkpoint: its attention layers are {sorted(set(theirs.values()))} wide, and the"
             f" appearance encoder's {sorted(set(ours.values()))}. Use a model of the same kind (SD1.x)."
         )
+    texts = [_text_width(each) for each in (network, encoder)]
+    if None not in texts and texts[0] != texts[1]:
+        raise ValueError(
+            f"This model does not fit the TCAN checkpoint: it reads text of {texts[0]} channels, and the appearance encoder of"
+            f" {texts[1]}. Use a model of the same kind (SD1.x)."
+        )
+
+
+def _text_width(network: nn.Module) -> int | None:
+    """Channels of the text that a network's cross-attention reads."""
+    blocks = (block for block in network.modules() if isinstance(block, BasicTransformerBlock) and block.attn2 is not None)
+    return next((getattr(block.attn2.to_k, "in_features", None) for block in blocks), None)
 
 
 def _patch_schedule(model: ModelPatcher, beta_schedule: str) -> None:

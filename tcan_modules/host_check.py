@@ -10,6 +10,7 @@ OLDEST = "0.3.64"
 # module -> what is read from it
 WANTED = {
     "comfy.cldm.cldm": ("ControlNet",),
+    "comfy.cli_args": ("args.disable_mmap",),
     "comfy.context_windows": (
         "ContextFuseMethods.FLAT",
         "IndexListContextHandler.get_context_windows",
@@ -27,6 +28,7 @@ WANTED = {
         "ControlNet.get_models",
         "ControlNet.inference_memory_requirements",
     ),
+    "comfy.diffusers_convert": ("convert_vae_state_dict",),
     "comfy.hooks": (
         "HookGroup.add",
         "TransformerOptionsHook",
@@ -44,6 +46,7 @@ WANTED = {
         "UNetModel",
         "Upsample",
     ),
+    "comfy.ldm.models.autoencoder": ("AutoencoderKL",),
     "comfy.lora": ("load_lora",),
     "comfy.model_base": ("ModelType.V_PREDICTION",),
     "comfy.model_management": (
@@ -97,6 +100,7 @@ WANTED = {
     ),
     "comfy.sd": ("VAE",),
     "comfy.supported_models": ("SD15.supported_inference_dtypes",),
+    "comfy.taesd.taesd": ("TAESD",),
     "comfy.utils": (
         "ProgressBar",
         "calculate_parameters",

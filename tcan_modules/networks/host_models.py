@@ -14,7 +14,6 @@ import comfy.model_base
 import comfy.model_management
 import comfy.model_patcher
 import comfy.ops
-import comfy.sd
 import comfy.supported_models
 import comfy.utils
 import torch
@@ -22,14 +21,16 @@ from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from torch import nn
 
 from ..maths.temporal import TemporalTransformer, sinusoidal_positions
-from ..weights.architecture import HEADS, StateDict
+from ..weights.architecture import HEADS, MOST, StateDict
 from ..weights.checkpoint import Checkpoint
 from ..weights.layouts import Part
 from ..weights.messages import TITLES, CheckpointError, shown
 from ..weights.naming import split_temporal, to_host
-from ..weights.reading import is_finite
 from .appearance import AppearanceUNet
+from .checks import check_shapes, finite_numbers, refusal
+from .vae import build_vae
 
+_OF_ATTENTION = 7  # tensors of a temporal attention: three projections, and an output and a norm with biases
 _TEMPORAL_ATTENTION = re.compile(r"transformer_blocks\.(\d+)\.attention_blocks\.(\d+)\.")
 
 
@@ -49,7 +50,7 @@ class TCANModels:
         part = self.checkpoint.require("unet")
         tensors = to_host(part.tensors, part.architecture)
         settings = part.architecture.host_config()
-        _check(lambda: UNetModel(**settings, device="meta"), tensors, part, "unet")
+        tensors = check_shapes(lambda: UNetModel(**settings, device="meta"), tensors, part, "unet")
         config = comfy.supported_models.SD15(settings)
         dtype, cast = _dtypes(tensors)
         config.set_inference_dtype(dtype, cast)
@@ -57,8 +58,9 @@ class TCANModels:
             config.model_type = lambda *_: comfy.model_base.ModelType.V_PREDICTION
 
         def build() -> nn.Module:
-            model = config.get_model(tensors, "", device=_offload_device())
-            _load(model.diffusion_model, tensors)
+            numbers = finite_numbers(tensors, part, "unet")
+            model = config.get_model(numbers, "", device=_offload_device())
+            _load(model.diffusion_model, numbers)
             return model
 
         return _patcher(build)
@@ -69,13 +71,14 @@ class TCANModels:
         part = self.checkpoint.require("appearance")
         tensors = to_host(part.tensors, part.architecture)
         settings = part.architecture.host_config()
-        tensors = _check(lambda: AppearanceUNet(**settings, device="meta"), tensors, part, "appearance")
+        tensors = check_shapes(lambda: AppearanceUNet(**settings, device="meta"), tensors, part, "appearance")
         dtype, _ = _dtypes(tensors)
 
         def build() -> AppearanceUNet:
             # weights are cast at use: the network runs in the denoising UNet's precision
+            numbers = finite_numbers(tensors, part, "appearance")
             model = AppearanceUNet(**settings, dtype=dtype, device=_offload_device(), operations=comfy.ops.manual_cast)
-            _load(model, tensors)
+            _load(model, numbers)
             return model
 
         return _patcher(build)
@@ -87,28 +90,20 @@ class TCANModels:
         tensors = to_host(part.tensors, part.architecture)
         settings = part.architecture.host_config()
         settings.pop("out_channels")
-        hint = tensors.get("input_hint_block.0.weight")
-        settings["hint_channels"] = hint.shape[1] if hint is not None and hint.ndim == 4 else 3
-        _check(lambda: comfy.cldm.cldm.ControlNet(**settings, device="meta"), tensors, part, "controlnet")
+        settings["hint_channels"] = 3
+        tensors = check_shapes(lambda: comfy.cldm.cldm.ControlNet(**settings, device="meta"), tensors, part, "controlnet")
         dtype, cast = _dtypes(tensors)
+        numbers = finite_numbers(tensors, part, "controlnet")
         model = comfy.cldm.cldm.ControlNet(
             **settings, dtype=dtype, device=_offload_device(), operations=comfy.ops.pick_operations(dtype, cast)
         )
-        _load(model, tensors)
+        _load(model, numbers)
         return comfy.controlnet.ControlNet(model, load_device=comfy.model_management.get_torch_device(), manual_cast_dtype=cast)
 
     @functools.cached_property
     def vae(self) -> comfy.sd.VAE:
         """The checkpoint's VAE."""
-        part = self.checkpoint.require("vae")
-        try:
-            vae = comfy.sd.VAE(sd=dict(part.tensors))
-            vae.throw_exception_if_invalid()
-        except Exception as error:  # whatever the host raises for tensors of another network
-            raise CheckpointError(
-                f"ComfyUI cannot load the VAE in '{part.source}': use the VAE of an SD1.5 checkpoint instead."
-            ) from error
-        return vae
+        return build_vae(self.checkpoint.require("vae"))
 
     def temporal(self, key: str, layers: Sequence[int]) -> comfy.model_patcher.ModelPatcher | None:
         """Temporal layers (`TemporalLayers`) for a network, or None if the file has none.
@@ -139,7 +134,7 @@ class TemporalLayers(nn.ModuleDict):
         dtype, _ = _dtypes(next(tensors for tensors, _ in checked.values()))
         for place, (tensors, build) in checked.items():
             self[place] = build(device=_offload_device(), dtype=dtype)
-            _load(self[place], tensors)
+            _load(self[place], finite_numbers(tensors, part, key))
 
     @property
     def max_frames(self) -> int:
@@ -161,31 +156,49 @@ def _temporal_layer(tensors: dict[str, torch.Tensor], part: Part, key: str) -> t
     """The tensors of one layer, checked and with positions, and a function that builds it on a device in a dtype."""
     inputs = tensors.get("proj_in.weight")
     channels = inputs.shape[0] if inputs is not None and inputs.ndim else 0
-    numbers = {match.groups() for name in tensors if (match := _TEMPORAL_ATTENTION.match(name))}
-    blocks, attentions = ({number[index] for number in numbers} for index in (0, 1))
+    blocks, attentions = _grid(tensors, part, key)
     positions = [tensor for name, tensor in tensors.items() if name.endswith("pos_encoder.pe")]
+    max_frames = min((tensor.shape[1] if tensor.ndim > 1 else 0 for tensor in positions), default=24)
+    if max_frames < 1:
+        raise refusal(part, key, "its position tables are empty; download it again")
     build = functools.partial(
         TemporalTransformer,
         channels,
         heads=HEADS,
-        blocks=len(blocks),
-        attentions=len(attentions),
-        max_frames=min((tensor.shape[1] if tensor.ndim > 1 else 0 for tensor in positions), default=24),
+        blocks=blocks,
+        attentions=attentions,
+        max_frames=max_frames,
         operations=comfy.ops.manual_cast,
         attention=_host_attention,
         channels_last=comfy.model_management.is_device_cpu(comfy.model_management.get_torch_device()),
     )
     if not positions:
-        tables = [f"transformer_blocks.{block}.attention_blocks.{number}.pos_encoder.pe" for block, number in sorted(numbers)]
-        _check(
+        tables = [
+            f"transformer_blocks.{block}.attention_blocks.{number}.pos_encoder.pe"
+            for block in range(blocks)
+            for number in range(attentions)
+        ]
+        check_shapes(
             lambda: build(device="meta"), tensors | dict.fromkeys(tables, torch.empty(1, 24, channels, device="meta")), part, key
         )
         tensors |= dict.fromkeys(tables, sinusoidal_positions(24, channels))
-    checked = _check(lambda: build(device="meta"), tensors, part, key)
+    checked = check_shapes(lambda: build(device="meta"), tensors, part, key)
     if len(tensors) > len(checked):
         unknown = shown(min(tensors.keys() - checked.keys()))
         raise CheckpointError(f"The {TITLES[key]} in '{part.source}' cannot be used: no motion module of SD1.x has {unknown}.")
     return checked, build
+
+
+def _grid(tensors: dict[str, torch.Tensor], part: Part, key: str) -> tuple[int, int]:
+    """How many transformer blocks a layer has, and how many attentions each of them: counted, because each is built."""
+    numbers = {match.groups() for name in tensors if (match := _TEMPORAL_ATTENTION.match(name))}
+    blocks, attentions = (len({number[index] for number in numbers}) for index in (0, 1))
+    full = {(str(block), str(attention)) for block in range(min(blocks, MOST)) for attention in range(min(attentions, MOST))}
+    if numbers != full or _OF_ATTENTION * len(full) > len(tensors):
+        raise refusal(
+            part, key, f"{len(numbers)} temporal attentions in {blocks} blocks are incomplete; choose another motion module"
+        )
+    return blocks, attentions
 
 
 def _host_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, heads: int) -> torch.Tensor:
@@ -233,37 +246,6 @@ def _dtypes(tensors: StateDict):
         weight_dtype=comfy.utils.weight_dtype(tensors),
     )
     return stored, management.unet_manual_cast(stored, device, list(supported))
-
-
-def _check(build: Callable[[], nn.Module], tensors: StateDict, part: Part, key: str) -> dict[str, torch.Tensor]:
-    """The tensors that a network needs, checked on the ``meta`` device before any memory is allocated for the network.
-
-    Args:
-        build: makes the network on the ``meta`` device.
-
-    Raises:
-        CheckpointError: in one sentence, what the file lacks.
-    """
-
-    def refuse(reason: str) -> CheckpointError:
-        return CheckpointError(f"The {TITLES[key]} in '{part.source}' cannot be used: {reason}.")
-
-    try:
-        expected = build().state_dict()
-    except Exception as error:  # whatever torch raises for impossible shapes
-        reason = shown(str(error).strip().partition("\n")[0])
-        raise refuse(f"no SD1.x network has tensors of such shapes ({reason}); choose another checkpoint") from error
-    missing = sorted(expected.keys() - tensors.keys())
-    if missing:
-        raise refuse(f"the file is incomplete: {len(missing)} tensors are missing ({missing[0]}, …); download it again")
-    for name, tensor in expected.items():
-        ours = tensors[name]
-        if ours.shape != tensor.shape:
-            found = shown(str(tuple(ours.shape)))
-            raise refuse(f"{name} is {found} where {tuple(tensor.shape)} is expected; choose another checkpoint")
-        if not ours.is_meta and not is_finite(ours):
-            raise refuse(f"{name} must hold finite numbers (found NaN, infinity or {ours.dtype}); download the file again")
-    return {name: tensors[name] for name in expected}
 
 
 def _load(model: nn.Module, tensors: StateDict) -> None:

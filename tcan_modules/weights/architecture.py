@@ -107,8 +107,36 @@ def count_layers(names: Iterable[str], pattern: str) -> int:
     return len(found)
 
 
-def _depths(names: list[str], block: str, resnets: int) -> tuple[int, ...]:
-    return tuple(count_layers(names, rf"{block}\.attentions\.{index}\.transformer_blocks\.(\d+)\.") for index in range(resnets))
+_DEPTH = re.compile(r"((?:down|up)_blocks\.\d{1,9}\.attentions\.\d{1,9}|mid_block\.attentions\.0)\.(transformer_blocks\.\d+\.)")
+_RESNET = re.compile(r"(down_blocks\.\d{1,9})\.(resnets\.\d+\.conv1\.weight)")
+_OF_TRANSFORMER, _OF_RESNET = 20, 10  # tensors that each one has at least
+
+
+def _grouped(names: Iterable[str], pattern: re.Pattern) -> dict[str, list[str]]:
+    """The ends of matching names by their beginnings, in one pass."""
+    groups: dict[str, list[str]] = {}
+    for match in filter(None, map(pattern.match, names)):
+        groups.setdefault(match[1], []).append(match[2])
+    return groups
+
+
+def _depths(groups: dict[str, list[str]], block: str, resnets: int) -> tuple[int, ...]:
+    return tuple(_depth(groups, f"{block}.attentions.{index}") for index in range(resnets))
+
+
+def _depth(groups: dict[str, list[str]], layer: str) -> int:
+    return count_layers(groups.get(layer, []), r"transformer_blocks\.(\d+)\.")
+
+
+def _check_size(architecture: Architecture, tensors: int) -> None:
+    """Raise if a network of this shape has more tensors than the file: it is not built to find out."""
+    depths = [*architecture.depth_down, *architecture.depth_up, (architecture.depth_middle,)]
+    blocks, resnets = sum(map(sum, depths)), sum(architecture.layers)
+    # an appearance encoder lacks its last block, a ControlNet all that go up
+    if _OF_TRANSFORMER * max(0, blocks - 1) + _OF_RESNET * resnets > tensors:
+        raise ValueError(
+            f"its names tell of {blocks} transformer blocks and {resnets} resnets, and it has only {tensors} tensors"
+        )
 
 
 def read_architecture(state: StateDict) -> Architecture:
@@ -123,7 +151,10 @@ def read_architecture(state: StateDict) -> Architecture:
     for name in ("conv_in.weight", "time_embedding.linear_1.weight", "mid_block.resnets.0.conv1.weight"):
         side(state, name, 0)
     levels = count_layers(names, r"down_blocks\.(\d+)\.resnets\.")
-    layers = tuple(count_layers(names, rf"down_blocks\.{level}\.resnets\.(\d+)\.conv1\.weight") for level in range(levels))
+    resnets, depths = _grouped(names, _RESNET), _grouped(names, _DEPTH)
+    layers = tuple(
+        count_layers(resnets.get(f"down_blocks.{level}", []), r"resnets\.(\d+)\.conv1\.weight") for level in range(levels)
+    )
     if not levels or not all(layers):
         raise ValueError("the resnets of its down blocks are missing")
     context = [name for name in names if name.endswith(("attn2.to_k.weight", "attn2.to_k.base_layer.weight"))]
@@ -132,13 +163,15 @@ def read_architecture(state: StateDict) -> Architecture:
     projection = next((state[name] for name in names if name.endswith("attentions.0.proj_in.weight")), None)
     if projection is not None and projection.ndim == 2:
         raise ValueError("it is an SD2.x network (linear projections around its attention), and TCAN works with SD1.x networks")
-    return Architecture(
+    architecture = Architecture(
         in_channels=side(state, "conv_in.weight", 1),
         out_channels=side(state, "conv_out.weight", 0) if "conv_out.weight" in state else 4,
         block_channels=tuple(side(state, f"down_blocks.{level}.resnets.0.conv1.weight", 0) for level in range(levels)),
         layers=layers,
-        depth_down=tuple(_depths(names, rf"down_blocks\.{level}", count) for level, count in enumerate(layers)),
-        depth_middle=count_layers(names, r"mid_block\.attentions\.0\.transformer_blocks\.(\d+)\."),
-        depth_up=tuple(_depths(names, rf"up_blocks\.{block}", count + 1) for block, count in enumerate(layers[::-1])),
+        depth_down=tuple(_depths(depths, f"down_blocks.{level}", count) for level, count in enumerate(layers)),
+        depth_middle=_depth(depths, "mid_block.attentions.0"),
+        depth_up=tuple(_depths(depths, f"up_blocks.{block}", count + 1) for block, count in enumerate(layers[::-1])),
         context_dim=side(state, context[0], 1),
     )
+    _check_size(architecture, len(names))
+    return architecture

@@ -5,6 +5,10 @@ class CheckpointError(ValueError):
     """A file that cannot be used; one sentence for the user who chose it."""
 
 
+class ForeignFile(CheckpointError):
+    """A file that is whole and has no part of TCAN."""
+
+
 TITLES = {
     "unet": "denoising UNet",
     "appa": "APPA (LoRA) layers",

@@ -16,9 +16,11 @@ from pathlib import Path
 import torch
 
 from ..log import log
+from .mapped_file import MappedFile, container
 from .messages import CheckpointError, shown
 
-SUFFIXES = (".safetensors", ".ckpt")
+SAFETENSORS = (".safetensors", ".sft")
+SUFFIXES = (*SAFETENSORS, ".ckpt", ".pth", ".pt", ".bin")
 DIRECTORY = 2 << 20  # bytes for the description of a file's tensors: 10,000 tensors, four times as many as an SD1.x model has
 
 # the globals that torch.save writes for a state dict; weights_only allows more, some of which can allocate any size
@@ -26,17 +28,48 @@ _GLOBAL = re.compile(
     r"collections OrderedDict|torch\._utils _rebuild_(?:tensor_v2|tensor_v3|parameter)|torch(?:\.storage)? \w+Storage"
     r"|torch (?:Size|device|b?float\d+\w*|u?int\d+|bool)|torch\.nn\.parameter Parameter"
 )
+# opcodes that torch.save does not write: names from the stack, and sets, which take 200 bytes for each of the file's
+_NEVER = {"STACK_GLOBAL", "INST", "EXT1", "EXT2", "EXT4", "EMPTY_SET", "FROZENSET"}
+_OBJECTS = {"MARK", "EMPTY_DICT", "EMPTY_LIST", "EMPTY_TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "REDUCE", "NEWOBJ", "BUILD"}
+MOST_OBJECTS = 150_000  # about ten for each of 10,000 tensors
+
+
+def open_file(path: Path, mapped: bool = True) -> tuple[dict[str, torch.Tensor], MappedFile | None]:
+    """The tensors of a weight file that stays in use, and the file if they are memory-mapped.
+
+    Args:
+        mapped: False reads all numbers into memory.
+
+    Raises:
+        CheckpointError: what `read_file` raises, or a file that is overwritten meanwhile.
+    """
+    try:
+        file = MappedFile(path)
+    except OSError:
+        return read_file(path), None  # which says what is wrong
+    tensors = read_file(path)
+    try:
+        located = file.locate(tensors)
+    except Exception as error:  # it was whole a moment ago
+        file.check()
+        raise _damaged(path) from error
+    file.check()
+    if mapped and located:
+        return tensors, file if file.is_mapped else None
+    return file.copies(tensors) if located else {name: tensor.clone() for name, tensor in tensors.items()}, None
 
 
 def read_file(path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a ``.safetensors`` or ``.ckpt`` file, memory-mapped if possible.
+    """The tensors of a safetensors file or a pickle of torch.save, memory-mapped if possible.
 
     Raises:
         CheckpointError: a damaged file, a file of another kind, or a pickle that would have to run code.
     """
     name = shown(path.name)
     try:
-        tensors = _read_safetensors(path) if path.suffix.lower() == ".safetensors" else _plain_tensors(_read_pickle(path))
+        if not path.is_file():  # a pipe would wait for a writer
+            raise FileNotFoundError(path)
+        tensors = _read_content(path)
         size = path.stat().st_size
     except FileNotFoundError:
         raise CheckpointError(f"The file '{name}' no longer exists: refresh the list of checkpoints and choose again.") from None
@@ -49,11 +82,26 @@ def read_file(path: Path) -> dict[str, torch.Tensor]:
         ) from error
     except Exception as error:
         log.debug("reading %s: %s", path, error)
-        raise CheckpointError(f"The file '{name}' is damaged or incomplete: download it again.") from error
+        raise _damaged(path) from error
     # twice, because tensors may share memory
     if sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()) > 2 * size:
         raise CheckpointError(f"The file '{name}' is damaged: its tensors would be larger than the file. Download it again.")
     return tensors
+
+
+def _damaged(path: Path) -> CheckpointError:
+    return CheckpointError(f"The file '{shown(path.name)}' is damaged or incomplete: download it again.")
+
+
+def _read_content(path: Path) -> dict[str, torch.Tensor]:
+    with open(path, "rb") as file:
+        kind = container(file.read(9))
+    # by its contents: files are renamed
+    if kind == "safetensors" or (kind is None and path.suffix.lower() in SAFETENSORS):
+        return _read_safetensors(path)
+    if kind is None:
+        raise pickle.UnpicklingError("neither a zip nor a pickle")
+    return _plain_tensors(_read_pickle(path, kind == "zip"))
 
 
 def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
@@ -66,20 +114,19 @@ def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
         return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
 
 
-def _read_pickle(path: Path):
-    with open(path, "rb") as file:
-        start = file.read(DIRECTORY)
+def _read_pickle(path: Path, is_zip: bool):
     # torch.save writes a zip, which can be memory-mapped; before version 1.6 it wrote pickles, then raw tensors
-    is_zip = start.startswith(b"PK")
-    if not is_zip and not start.startswith(b"\x80"):
-        raise pickle.UnpicklingError("neither a zip nor a pickle")
     if is_zip:
         for description in _zip_pickles(path):
             _check_globals(BytesIO(description))
     else:
-        stream = BytesIO(start)
+        with open(path, "rb") as file:
+            stream = BytesIO(file.read(DIRECTORY))
         for _ in range(5):  # a magic number, the protocol, the system, the tensors, the order of their storages
             _check_globals(stream)
+    if path.suffix.lower() in SAFETENSORS:  # under that name, torch takes it for one, whatever it is
+        with open(path, "rb") as file:
+            return torch.load(file, map_location="cpu", weights_only=True)
     return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
 
 
@@ -118,9 +165,13 @@ def _directory_of(path: Path) -> int:
 
 
 def _check_globals(stream: BytesIO) -> None:
+    objects = 0
     for opcode, argument, _ in pickletools.genops(stream):
-        if opcode.name in ("STACK_GLOBAL", "INST") or (opcode.name == "GLOBAL" and not _GLOBAL.fullmatch(argument)):
-            raise pickle.UnpicklingError(f"it names {argument}")
+        if opcode.name in _NEVER or (opcode.name == "GLOBAL" and not _GLOBAL.fullmatch(argument)):
+            raise pickle.UnpicklingError(f"it names {argument or opcode.name}")
+        objects += opcode.name in _OBJECTS
+        if objects > MOST_OBJECTS:
+            raise ValueError("the pickle makes too many objects")
 
 
 def _plain_tensors(content) -> dict[str, torch.Tensor]:
@@ -141,7 +192,7 @@ def _plain_tensors(content) -> dict[str, torch.Tensor]:
 
 
 def is_finite(tensor: torch.Tensor) -> bool:
-    """Whether a tensor ``[…]`` holds floating-point numbers without NaN and infinity.
+    """Whether a tensor ``[…]`` holds floating-point numbers of eight bits or more without NaN and infinity.
 
     One pass, and no copy but for eight-bit numbers.
     """
@@ -149,5 +200,8 @@ def is_finite(tensor: torch.Tensor) -> bool:
         return False
     if not tensor.numel():
         return True
-    tensor = tensor.float() if tensor.element_size() == 1 else tensor
-    return all(bound.isfinite() for bound in tensor.aminmax())
+    try:
+        tensor = tensor.float() if tensor.element_size() == 1 else tensor
+        return all(bound.isfinite() for bound in tensor.aminmax())
+    except RuntimeError:  # a dtype in which torch does not count, such as four bits
+        return False

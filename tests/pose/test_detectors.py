@@ -220,7 +220,7 @@ def test_mediapipe_on_a_python_without_its_wheel(monkeypatch) -> None:
 
 
 def test_bad_pictures() -> None:
-    with pytest.raises(ValueError, match="at least one colour picture"):
+    with pytest.raises(ValueError, match="at least one picture"):
         detect(torch.zeros(0, 64, 64, 3), "mediapipe", 512, [])
 
 

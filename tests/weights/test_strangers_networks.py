@@ -54,7 +54,7 @@ class Loader:
                 assert_sentence(error)
                 said.append(str(error))
 
-        monkeypatch.setattr(self.checkpoint, "read_file", lambda path: files[path.stem])
+        monkeypatch.setattr(self.checkpoint, "open_file", lambda path, mapped: (files[path.stem], None))
         loaded = attempt(lambda: self.checkpoint.load_checkpoint([Path(f"{name}.safetensors") for name in files], "strange"))
         if loaded is None:
             return said
@@ -106,6 +106,7 @@ EDITS = {
     "double": lambda tensor: tensor.double(),
     "bfloat16": lambda tensor: tensor.bfloat16(),
     "eight bits": lambda tensor: tensor.to(torch.float8_e4m3fn),
+    "four bits": lambda tensor: torch.zeros(tensor.shape, dtype=torch.uint8).view(torch.float4_e2m1fn_x2),
     "NaN": lambda tensor: torch.full_like(tensor, float("nan")),
     "infinite": lambda tensor: torch.full_like(tensor, float("-inf")),
 }
@@ -204,7 +205,7 @@ def test_edited_tensors(loader, good, case):
 )
 def test_not_a_vae(host, loader, good, vae, monkeypatch):
     tensors = good["packed"] | {f"first_stage_model.{name}": tensor for name, tensor in vae.items()}
-    monkeypatch.setattr(loader.checkpoint, "read_file", lambda path: tensors)
+    monkeypatch.setattr(loader.checkpoint, "open_file", lambda path, mapped: (tensors, None))
     with pytest.raises(ValueError) as caught:
         loaded = loader.checkpoint.load_checkpoint([Path("packed.safetensors")], "packed")
         host.node("TCANVAE")(tcan=loader.models.TCANModels(loaded))
