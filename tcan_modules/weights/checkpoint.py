@@ -169,7 +169,7 @@ def _shown_tensor(tensor: torch.Tensor) -> str:
 
 
 def with_prompt(checkpoint: Checkpoint, conditioning: list) -> Checkpoint:
-    """The checkpoint with the embedding of a conditioning, ``[[embedding [1, tokens, channels], options]]``.
+    """The checkpoint with a conditioning's ``[1, tokens, channels]`` as its empty prompt.
 
     Raises:
         CheckpointError: one that could not be loaded again.

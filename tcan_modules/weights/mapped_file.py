@@ -5,6 +5,7 @@ tensor after it was checked, and one that cuts the file off ends the whole proce
 SIGBUS. Numbers are therefore taken from the file with ``read``, which fails with an error instead, just before they are used.
 """
 
+import hashlib
 import json
 import os
 import zipfile
@@ -16,6 +17,7 @@ import torch
 from .messages import CheckpointError, shown
 
 _PIECE = 1 << 30  # bytes of one read; systems limit it
+_SMALL = 64 << 20  # bytes of a file whose contents are compared when it was written again
 _LOCAL_HEADER = 30  # bytes of a zip member's header before its name
 
 
@@ -44,6 +46,7 @@ class MappedFile:
         self.name = shown(path.name)
         self._file = open(path, "rb", buffering=0)  # noqa: SIM115 (it is read as long as the checkpoint is in use)
         self._state = self._now()
+        self._digest = self._contents()
         self._base: int | None = None  # address of the file's first byte
         self._kept: torch.Tensor | None = None  # as long as it lives, nothing else gets these addresses
 
@@ -58,10 +61,21 @@ class MappedFile:
         return self._base is not None
 
     def check(self) -> None:
-        """Raise a `CheckpointError` if the file was written to since it was opened."""
-        size, written, changed = self._now()
-        if (size, written) != self._state[:2] or changed not in (self._state[2], None):
+        """Raise a `CheckpointError` if the file was overwritten since it was opened.
+
+        A small file that was written again with the same contents counts as unchanged.
+        """
+        now = self._now()
+        size, written, changed = now
+        if (size, written) == self._state[:2] and changed in (self._state[2], None):
+            return
+        if size != self._state[0] or self._digest is None or self._contents() != self._digest:
             raise self._overwritten()
+        self._state = now
+
+    def _contents(self) -> bytes | None:
+        size = self._state[0]
+        return hashlib.blake2b(self._read(0, size)).digest() if size <= _SMALL else None
 
     def _overwritten(self) -> CheckpointError:
         return CheckpointError(

@@ -45,7 +45,7 @@ def open_file(path: Path, mapped: bool = True) -> tuple[dict[str, torch.Tensor],
     """
     try:
         file = MappedFile(path)
-    except OSError:
+    except (OSError, CheckpointError):
         return read_file(path), None  # which says what is wrong
     tensors = read_file(path)
     try:
@@ -192,7 +192,7 @@ def _plain_tensors(content) -> dict[str, torch.Tensor]:
 
 
 def is_finite(tensor: torch.Tensor) -> bool:
-    """Whether a tensor ``[…]`` holds floating-point numbers of eight bits or more without NaN and infinity.
+    """Whether a tensor ``[…]`` holds floating-point numbers without NaN and infinity.
 
     One pass, and no copy but for eight-bit numbers.
     """

@@ -1,4 +1,4 @@
-"""Names of tensors as the networks have them, without what training tools and other libraries put into them.
+"""Names of tensors as the networks have them, without what training tools add.
 
 Names come from strangers: everything here is linear in their length.
 """
@@ -26,7 +26,7 @@ _ADAPTER = {  # a module of diffusers' MotionAdapter -> AnimateDiff's
 
 
 def plain_names(tensors: Mapping[str, torch.Tensor], source: str) -> dict[str, torch.Tensor]:
-    """Tensors ``[…]`` without the prefixes of data-parallel training, ``torch.compile``, PEFT and whole pipelines.
+    """Tensors ``[…]`` without the prefixes of training tools, PEFT and whole pipelines.
 
     Raises:
         CheckpointError: a name that no network has, or two that become the same.
@@ -64,7 +64,7 @@ def _network_prefix(tensors: Mapping[str, torch.Tensor]) -> str:
 
 
 def temporal_names(name: str) -> list[str]:
-    """AnimateDiff's names of a tensor of a temporal layer, after anything; none for another tensor.
+    """AnimateDiff's names of a temporal layer's tensor; none for another tensor.
 
     One name, or two for diffusers' position table, which serves both attentions of a block.
     """

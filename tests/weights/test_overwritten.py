@@ -152,3 +152,13 @@ def test_disable_mmap_reaches_the_reader(host, tensors, tmp_path, monkeypatch):
     assert folder.load(path.name).unet.file is not None
     monkeypatch.setattr(folder.args, "disable_mmap", True)
     assert folder.load(path.name).unet.file is None
+
+
+def test_a_small_file_copied_again_is_the_same(tensors, tmp_path):
+    path = write(tensors, tmp_path, "safetensors")
+    loaded = load_checkpoint([path], "one")
+    with open(path, "r+b") as file:
+        content = file.read()
+        file.seek(0)
+        file.write(content)
+    assert torch.equal(pack(loaded)["tcan.unet.conv_in.weight"], tensors["tcan.unet.conv_in.weight"])
