@@ -18,8 +18,9 @@ import folder_paths
 from comfy.cli_args import args
 
 from .log import log
+from .values import shown
 from .weights.checkpoint import Checkpoint, load_checkpoint, pack
-from .weights.messages import CheckpointError, shown
+from .weights.messages import CheckpointError
 from .weights.reading import SUFFIXES
 
 KIND = "tcan"

@@ -3,9 +3,10 @@
 import comfy.lora
 from comfy.model_patcher import ModelPatcher
 
+from ..values import shown
 from ..weights.checkpoint import Checkpoint
 from ..weights.layouts import LORA_FACTOR
-from ..weights.messages import CheckpointError, shown
+from ..weights.messages import CheckpointError
 from ..weights.naming import host_name
 from ..weights.reading import is_finite
 

@@ -5,9 +5,10 @@ from collections.abc import Callable, Set
 import torch
 from torch import nn
 
+from ..values import shown
 from ..weights.architecture import StateDict
 from ..weights.layouts import Part
-from ..weights.messages import NAMES, CheckpointError, shown
+from ..weights.messages import NAMES, CheckpointError
 from ..weights.reading import is_finite
 
 

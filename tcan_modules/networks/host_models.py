@@ -21,10 +21,11 @@ from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from torch import nn
 
 from ..maths.temporal import TemporalTransformer, sinusoidal_positions
+from ..values import shown
 from ..weights.architecture import HEADS, MOST, StateDict
 from ..weights.checkpoint import Checkpoint
 from ..weights.layouts import Part
-from ..weights.messages import TITLES, CheckpointError, shown
+from ..weights.messages import TITLES, CheckpointError
 from ..weights.naming import split_temporal, to_host
 from .appearance import AppearanceUNet
 from .checks import check_shapes, finite_numbers, refusal

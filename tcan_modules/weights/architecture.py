@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import torch
 
-from .messages import shown
+from ..values import shown
 
 StateDict = Mapping[str, torch.Tensor]
 

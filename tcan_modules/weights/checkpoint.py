@@ -7,8 +7,9 @@ from pathlib import Path
 
 import torch
 
+from ..values import shown
 from .layouts import PACKED, V_PRED, VAE_PREFIX, Part, is_packed, split_file
-from .messages import MEANINGS, NAMES, REMEDIES, TITLES, CheckpointError, ForeignFile, shown
+from .messages import MEANINGS, NAMES, REMEDIES, TITLES, CheckpointError, ForeignFile
 from .reading import is_finite, open_file
 
 

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import torch
 
-from .messages import CheckpointError, shown
+from ..values import shown
+from .messages import CheckpointError
 
 _PIECE = 1 << 30  # bytes of one read; systems limit it
 _SMALL = 64 << 20  # bytes of a file whose contents are compared when it was written again

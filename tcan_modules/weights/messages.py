@@ -35,9 +35,3 @@ REMEDIES = {
     "controlnet_temporal": "put the '[ControlNetT]…' file or an AnimateDiff motion module into the folder, or set temporal_strength to 0",
     "vae": "use the VAE of Load Checkpoint with an SD1.5 checkpoint, or Load VAE",
 }
-
-
-def shown(text: str, length: int = 80) -> str:
-    """A name from an untrusted file for a sentence: printable, not longer than a line."""
-    text = "".join(letter if letter.isprintable() else "?" for letter in text[: length + 1])
-    return text if len(text) <= length else f"{text[:length]}…"

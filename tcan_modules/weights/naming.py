@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import torch
 
+from ..values import shown
 from .architecture import Architecture, StateDict, count_layers
-from .messages import shown
 
 _RESNET = {
     "norm1": "in_layers.0",

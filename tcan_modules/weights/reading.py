@@ -16,8 +16,9 @@ from pathlib import Path
 import torch
 
 from ..log import log
+from ..values import shown
 from .mapped_file import MappedFile, container
-from .messages import CheckpointError, shown
+from .messages import CheckpointError
 
 SAFETENSORS = (".safetensors", ".sft")
 SUFFIXES = (*SAFETENSORS, ".ckpt", ".pth", ".pt", ".bin")

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 
 import torch
 
-from .messages import CheckpointError, shown
+from ..values import shown
+from .messages import CheckpointError
 
 LONGEST = 1000  # letters of a name; SD1.x's have at most 120
 _WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_forward_module", "_checkpoint_wrapped_module"}

@@ -11,8 +11,8 @@ from safetensors.torch import load_file, save_file
 from tcan_modules.weights.checkpoint import load_checkpoint, pack
 from tcan_modules.weights.messages import CheckpointError
 from tests.helpers.reference_set import FOLDER, TRIO
-from tests.helpers.untrusted_files import assert_sentence
 from tests.helpers.tiny_models import tiny_checkpoint
+from tests.helpers.untrusted_files import assert_sentence
 
 FORMATS = ["safetensors", "ckpt", "old pickle"]
 
