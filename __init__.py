@@ -11,16 +11,16 @@ import folder_paths  # noqa: E402
 from comfy_api.latest import ComfyExtension, io  # noqa: E402
 
 from .tcan_modules import metadata  # noqa: E402
+from .tcan_modules.weights.reading import SUFFIXES  # noqa: E402
 
 WEB_DIRECTORY = "./web"  # help pages: web/docs/<node id>.md and, in other languages, web/docs/<node id>/<language>.md
 
-_SUFFIXES = {".safetensors", ".ckpt"}
 _paths, _suffixes = folder_paths.folder_names_and_paths.get("tcan", ([], set()))
 _default = os.path.join(folder_paths.models_dir, "tcan")
 _ours = os.path.join(os.path.dirname(os.path.realpath(__file__)), "models")  # the puppet model of the first run
 folder_paths.folder_names_and_paths["tcan"] = (
     [*dict.fromkeys([*_paths, _default, _ours])],
-    _SUFFIXES | set(_suffixes),
+    {*SUFFIXES, *_suffixes},
 )
 
 
