@@ -6,7 +6,6 @@ APPA goes into its weights; temporal layers, reference attention and PTM go into
 from contextlib import ExitStack
 
 import torch
-from comfy.ldm.modules.attention import BasicTransformerBlock
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import CallbacksMP, WrappersMP
@@ -116,7 +115,7 @@ class _TCANWrapper:
         appearance: Appearance,
         strength: float,
         ptm: TemperatureMaps | None,
-        text_channels: int,
+        text_channels: int | None,
     ):
         self.companions, self.appearance, self.strength, self.ptm = companions, appearance, strength, ptm
         self.text_channels = text_channels
@@ -127,7 +126,7 @@ class _TCANWrapper:
         """OUTER_SAMPLE: refuse what does not fit before anything is loaded; ``noise [frames, 4, height, width]``."""
         check_latents(noise)
         for cond in (cond for conds in executor.class_obj.conds.values() for cond in conds or []):
-            if cond.get("cross_attn") is not None:
+            if cond.get("cross_attn") is not None and self.text_channels is not None:
                 check_text(cond["cross_attn"], self.text_channels)
         if self.ptm is not None:
             self.ptm.check_frames(noise.shape[0])
@@ -198,18 +197,12 @@ def _check_appearance(network: UNetModel, encoder: AppearanceUNet) -> None:
             f"This model does not fit the TCAN checkpoint: its attention layers are {sorted(set(theirs.values()))} wide, and the"
             f" appearance encoder's {sorted(set(ours.values()))}. Use a model of the same kind (SD1.x)."
         )
-    texts = [_text_width(each) for each in (network, encoder)]
+    texts = [context_channels(each) for each in (network, encoder)]
     if None not in texts and texts[0] != texts[1]:
         raise ValueError(
             f"This model does not fit the TCAN checkpoint: it reads text of {texts[0]} channels, and the appearance encoder of"
             f" {texts[1]}. Use a model of the same kind (SD1.x)."
         )
-
-
-def _text_width(network: nn.Module) -> int | None:
-    """Channels of the text that a network's cross-attention reads."""
-    blocks = (block for block in network.modules() if isinstance(block, BasicTransformerBlock) and block.attn2 is not None)
-    return next((getattr(block.attn2.to_k, "in_features", None) for block in blocks), None)
 
 
 def _patch_schedule(model: ModelPatcher, beta_schedule: str) -> None:

@@ -217,9 +217,10 @@ def block_channels(network: nn.Module) -> dict[str, int]:
     return channels
 
 
-def context_channels(network: nn.Module) -> int:
-    """Channels of the text that a host's network takes."""
-    return next(module.attn2.to_k.in_features for module in network.modules() if getattr(module, "attn2", None) is not None)
+def context_channels(network: nn.Module) -> int | None:
+    """Channels of the text that a host's network takes; None if its layers do not say."""
+    blocks = (module for module in network.modules() if getattr(module, "attn2", None) is not None)
+    return next((getattr(block.attn2.to_k, "in_features", None) for block in blocks), None)
 
 
 def _offload_device() -> torch.device:
