@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import BaseFileLock, FileLock, Timeout
+
 from ..log import log
 
 _SCRATCH = re.compile(r"\.(?P<name>.+)\.(?P<process>\d{1,10})\.tmp")
@@ -53,3 +55,22 @@ def sweep(folder: Path, name: str | None = None) -> None:
         if left and (name is None or (left["name"] == name and not psutil.pid_exists(int(left["process"])))):
             log.info("deleted %s, which a stopped process left half-written", file)
             file.unlink(missing_ok=True)
+
+
+def locked(folder: Path) -> BaseFileLock:
+    """A lock on a folder into which one run writes; the system drops it when the process ends, however it ends.
+
+    Raises:
+        ValueError: another run holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise ValueError(
+            f"Another training writes into '{folder}': wait for its end, or choose another folder for --out."
+        ) from None
+    except (OSError, NotImplementedError) as error:  # some network disks have no locks
+        log.warning("%s cannot be locked (%s): start no second training with this --out", folder, error)
+    return lock
