@@ -58,7 +58,9 @@ def sweep(folder: Path, name: str | None = None) -> None:
 
 
 def locked(folder: Path) -> BaseFileLock:
-    """A lock on a folder into which one run writes; the system drops it when the process ends, however it ends.
+    """A lock on a folder into which one run writes.
+
+    The system drops it when the process ends, however it ends.
 
     Raises:
         ValueError: another run holds it.
