@@ -4,12 +4,13 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from PIL import Image
 
 pytest.importorskip("av")
 
 from tcan_modules.training.frames import VideoFile
 
-from .clips import copy_packets, number_of, patch_box, set_matrix, write_clip
+from .clips import copy_packets, number_of, numbered_frame, patch_box, set_matrix, write_clip
 
 COUNT = 120
 PHONE = np.cumsum(np.random.default_rng(0).choice([17, 33, 33, 50, 70], COUNT)).tolist()
@@ -95,3 +96,11 @@ def test_turned_phones(turn, tmp_path):
     shown = np.asarray(video.read([2])[0]).astype(int)
     assert video.size == shown.shape[1::-1] == expected.shape[1::-1]
     assert np.abs(shown - expected).max() <= 1
+
+
+def test_animated_pictures(tmp_path):
+    """A GIF whose frames last 20 to 90 milliseconds."""
+    frames = [Image.fromarray(numbered_frame(number)) for number in range(60)]
+    durations = [20 + 10 * (number % 8) for number in range(60)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:], duration=durations, loop=0)
+    check(VideoFile(tmp_path / "a.gif"), list(range(60)))
