@@ -146,7 +146,8 @@ def main(arguments: list[str] | None = None) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     try:
         _train(given, int(given.stage[-1]))
-    except (CheckpointError, ValueError) as error:
+    except (CheckpointError, ValueError, OSError, FloatingPointError) as error:
+        log.debug("the run failed", exc_info=True)
         log.error("%s", error)
         raise SystemExit(1) from None
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from ..log import log
+from .files import replaced
 
 
 def smooth(losses: np.ndarray, span: int) -> np.ndarray:
@@ -30,7 +31,8 @@ def draw_curve(losses: np.ndarray, path: Path, title: str) -> None:
     axes.plot(smooth(losses, max(1, len(losses) // 50)), color="C0", label="smoothed")
     axes.set(title=title, xlabel="step", ylabel="loss", yscale="log")
     axes.legend()
-    figure.savefig(path, dpi=100)
+    with replaced(path) as scratch:
+        figure.savefig(scratch, dpi=100, format="png")
 
 
 def tensorboard(folder: Path, start: int):

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset
 
+from .faults import named
 from .poses import DrawnPoses
 from .videos import Video
 
@@ -78,7 +79,8 @@ class VideoClips(Dataset):
 
 def _sample(video: Video, poses: DrawnPoses, reference: int, targets: list[int], size: int, rng) -> dict[str, torch.Tensor]:
     """Frames, poses and reference, all with the same crop."""
-    frames = video.frames.read([reference, *targets])
-    box = random_crop(*frames[0].size, rng)
-    pictures = crop_and_resize(frames, box, size)
-    return {"pixels": pictures[1:], "pose": crop_and_resize(poses.read(targets), box, size), "reference": pictures[0]}
+    with named(video.frames.path):
+        frames = video.frames.read([reference, *targets])
+        box = random_crop(*frames[0].size, rng)
+        pictures = crop_and_resize(frames, box, size)
+        return {"pixels": pictures[1:], "pose": crop_and_resize(poses.read(targets), box, size), "reference": pictures[0]}

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from .files import replaced
 from .model import TCAN
 from .steps import to_signed
 
@@ -91,8 +92,7 @@ def write_video(path, frames: np.ndarray, rate: int = 12) -> None:
     """Write frames, uint8 RGB ``[frames, h, w, 3]`` with even sides, as H.264 in MP4."""
     import av
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w") as container:
+    with replaced(path) as scratch, av.open(str(scratch), "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=rate)
         stream.height, stream.width, stream.pix_fmt = frames.shape[1], frames.shape[2], "yuv420p"
         for frame in frames:

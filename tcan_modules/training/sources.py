@@ -15,6 +15,7 @@ from ..weights.layouts import PACKED, V_PRED, Part
 from ..weights.messages import CheckpointError
 from ..weights.naming import host_name
 from ..weights.reading import read_file
+from .folders import read_part
 from .state import group
 from .vae import load_vae
 
@@ -52,14 +53,14 @@ def load_start(base: Path, controlnet: Path | None, vae: Path | None, tcan: list
     Raises:
         CheckpointError: a part is missing or of the wrong kind.
     """
-    state = _diffusers_file(base, "unet") if base.is_dir() else read_file(base)
+    state = read_part(base, "unet") if base.is_dir() else read_file(base)
     if any(name.startswith(PACKED) for name in state):
         checkpoint = load_checkpoint([base], base.name)
     else:
         checkpoint = Checkpoint(base.name, unet=_part(_renamed(state, ("model.diffusion_model.", "")), base.name))
         checkpoint.v_prediction = V_PRED in state
     if controlnet is not None:
-        state = _diffusers_file(controlnet, "controlnet") if controlnet.is_dir() else read_file(controlnet)
+        state = read_part(controlnet, "controlnet") if controlnet.is_dir() else read_file(controlnet)
         checkpoint.controlnet = _part(_renamed(state, ("control_model.", "")), controlnet.name)
     if tcan:
         _overlay(checkpoint, load_checkpoint(tcan, " + ".join(path.name for path in tcan)))
@@ -82,19 +83,6 @@ def _overlay(checkpoint: Checkpoint, newer: Checkpoint) -> None:
             setattr(checkpoint, key, found)
     if newer.unet is not None:
         checkpoint.v_prediction = newer.v_prediction
-
-
-def _diffusers_file(folder: Path, part: str) -> StateDict:
-    folder = folder / part if (folder / part).is_dir() else folder
-    for name in (
-        "diffusion_pytorch_model.safetensors",
-        "diffusion_pytorch_model.fp16.safetensors",
-        "diffusion_pytorch_model.bin",
-    ):
-        if (folder / name).exists():
-            path = folder / name
-            return read_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
-    raise CheckpointError(f"'{folder}' holds no {part}: give a diffusers folder with diffusion_pytorch_model.safetensors.")
 
 
 def _renamed(state: StateDict, prefixes: tuple[str, ...]) -> StateDict:
@@ -123,28 +111,36 @@ def _standard_names(controlnet: bool) -> dict[str, str]:
 
 def _empty_prompt(base: Path) -> torch.Tensor:
     """CLIP's embedding of the empty prompt, ``[1, 77, 768]``, from a diffusers folder or an SD checkpoint."""
-    from transformers import CLIPTextConfig, CLIPTextModel
-
     if base.is_dir():
         if not (base / "text_encoder").is_dir():
             raise CheckpointError(f"'{base}' has no text_encoder: give --base a complete diffusers folder of SD1.5.")
-        encoder = CLIPTextModel.from_pretrained(base / "text_encoder")
+        state = read_part(base / "text_encoder", "text_encoder")
     else:
         state = group(read_file(base), "cond_stage_model.transformer.")
         if not state:
             raise CheckpointError(f"'{base.name}' has no text encoder: give --base a complete SD1.5 checkpoint.")
-        encoder = CLIPTextModel(
-            CLIPTextConfig(
-                hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12, vocab_size=49408
-            )
-        )
-        if "embeddings.token_embedding.weight" in encoder.state_dict():  # transformers 5 omits the prefix
-            state = {name.removeprefix("text_model."): tensor for name, tensor in state.items()}
-        missing = encoder.load_state_dict({name: tensor.float() for name, tensor in state.items()}, strict=False).missing_keys
-        if any("position_ids" not in name for name in missing):
-            raise CheckpointError(
-                f"The text encoder in '{base.name}' is incomplete ({missing[0]} …): give --base a complete SD1.5 checkpoint."
-            )
+    encoder = _text_encoder(state, base.name)
     tokens = torch.tensor([[BEGIN] + [END] * (TOKENS - 1)])
     with torch.no_grad():
         return encoder(tokens).last_hidden_state
+
+
+def _text_encoder(state: StateDict, source: str) -> nn.Module:
+    """SD1.5's text encoder (CLIP ViT-L/14) with the given tensors."""
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    config = CLIPTextConfig(
+        hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12, vocab_size=49408
+    )
+    with torch.device("meta"):  # takes no memory before the file is known to be whole
+        own = CLIPTextModel(config).state_dict()
+    if "embeddings.token_embedding.weight" in own:  # transformers 5 omits the prefix
+        state = {name.removeprefix("text_model."): tensor for name, tensor in state.items()}
+    wrong = [name for name in own if "position_ids" not in name and (name not in state or state[name].shape != own[name].shape)]
+    if wrong:
+        raise CheckpointError(
+            f"The text encoder in '{source}' is incomplete or not SD1.5's ({wrong[0]} …): give --base a complete SD1.5 checkpoint."
+        )
+    encoder = CLIPTextModel(config).eval()
+    encoder.load_state_dict({name: tensor.float() for name, tensor in state.items() if name in own}, strict=False)
+    return encoder

@@ -4,10 +4,13 @@ They are safetensors files, and never half-written.
 """
 
 import json
-import os
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
+
+from ..log import log
+from .files import replaced
 
 Tensors = dict[str, torch.Tensor]
 
@@ -19,18 +22,9 @@ def save_tensors(path: Path, tensors: Tensors, metadata: dict | None = None) -> 
     """
     from safetensors.torch import save_file
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with replaced(path) as scratch:
         contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        save_file(contiguous, temporary, {key: json.dumps(value) for key, value in (metadata or {}).items()})
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+        save_file(contiguous, scratch, {key: json.dumps(value) for key, value in (metadata or {}).items()})
 
 
 def load_tensors(path: Path) -> tuple[Tensors, dict]:
@@ -40,6 +34,50 @@ def load_tensors(path: Path) -> tuple[Tensors, dict]:
     with safe_open(path, framework="pt") as file:
         metadata = {key: json.loads(value) for key, value in (file.metadata() or {}).items() if key != "format"}
         return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118 (no mapping)
+
+
+def load_state(path: Path, title: str, seed: int, learned: Tensors) -> tuple[Tensors, dict]:
+    """The tensors and the metadata of a training state from which a run goes on.
+
+    Args:
+        path: what `save_tensors` wrote.
+        title, seed: of the run.
+        learned: the tensors ``[…]`` that it trains, by name.
+
+    Raises:
+        ValueError: the file is damaged or belongs to another run.
+    """
+    try:
+        tensors, metadata = load_tensors(path)
+        whole = isinstance(metadata["step"], int) and {"title", "seed"} <= metadata.keys() and tensors["losses"].ndim == 1
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        log.debug("reading %s: %s", path, error)
+        whole = False
+    if not whole:
+        raise ValueError(f"'{path}' is damaged or cut off: put a copy in its place, or delete it and train from the start.")
+    if (metadata["title"], metadata["seed"]) != (title, seed):
+        raise ValueError(
+            f"'{path}' belongs to another run ({metadata['title']}, seed {metadata['seed']}): choose another folder for --out, or the same"
+            " stage and seed."
+        )
+    weights = group(tensors, "weights/")
+    if weights.keys() != learned.keys():
+        raise ValueError(f"'{path}' holds other tensors than this run trains: choose another folder for --out.")
+    for full, tensor in tensors.items():
+        kind, _, name = full.partition("/")
+        if not name or name.endswith("/step"):
+            continue
+        own = learned.get(name.rpartition("/")[0] if kind == "optimizer" else name)
+        if own is None or tensor.shape != own.shape:
+            raise ValueError(
+                f"'{path}' is from a run with other sizes ({_shape(tensor)} for {_shape(own)} of this run in {name}): resume with the same"
+                " --rank, --controlnet-blocks and weight files, or choose another folder for --out."
+            )
+    return tensors, metadata
+
+
+def _shape(tensor: torch.Tensor | None) -> str:
+    return "no tensor" if tensor is None else " x ".join(map(str, tensor.shape)) or "1"
 
 
 def group(tensors: Tensors, prefix: str) -> Tensors:

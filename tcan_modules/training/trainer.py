@@ -18,7 +18,9 @@ from tqdm import tqdm
 
 from ..log import log
 from .curve import draw_curve, smooth, tensorboard
-from .state import group, load_tensors, optimizer_tensors, restore_optimizer, save_tensors
+from .faults import Guarded, collate, raised
+from .files import locked, sweep
+from .state import group, load_state, optimizer_tensors, restore_optimizer, save_tensors
 
 
 @dataclass
@@ -87,6 +89,18 @@ class Trainer:
             # the loss does not depend on the appearance UNet's last layers
             kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
         )
+        self.exported: int | None = None  # the step of the exported files, once this run has written them
+        self.lock = locked(options.out) if self.main else None
+        try:
+            if self.lock is not None and self.lock.is_locked:
+                sweep(options.out)
+            self._prepare(module, dataset)
+        except BaseException:
+            self._unlock()
+            raise
+
+    def _prepare(self, module: nn.Module, dataset) -> None:
+        options = self.options
         self.learned = {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
         self.optimizer = torch.optim.AdamW(
             list(self.learned.values()), lr=options.lr, betas=options.betas, eps=options.eps, weight_decay=options.weight_decay
@@ -104,8 +118,21 @@ class Trainer:
         """Whether this process is the one that writes files."""
         return self.accelerator.is_main_process
 
+    def _unlock(self) -> None:
+        if self.lock is not None:
+            self.lock.release()
+
     def run(self) -> bool:
-        """Train to the last step or the time limit, and return whether the last step is reached."""
+        """Train to the last step or the time limit, and return whether the last step is reached.
+
+        Afterwards the folder holds state and export of the step that was reached, also if an earlier run was killed between the two.
+        """
+        try:
+            return self._run()
+        finally:
+            self._unlock()
+
+    def _run(self) -> bool:
         options, deadline = self.options, time.monotonic() + 60 * self.options.minutes
         writer = tensorboard(options.out / "tensorboard", self.step) if self.main else None
         batches = iter(self._batches())
@@ -127,6 +154,8 @@ class Trainer:
                 self.validate_now()
         if saved != self.step:
             self.save()
+        elif self.exported != self.step:
+            self.save_export()
         progress.close()
         if writer is not None:
             writer.close()
@@ -153,7 +182,11 @@ class Trainer:
                 micro += 1
 
         return DataLoader(
-            self.dataset, batch_sampler=numbers(), num_workers=options.workers, pin_memory=self.accelerator.device.type == "cuda"
+            Guarded(self.dataset),
+            batch_sampler=numbers(),
+            num_workers=options.workers,
+            collate_fn=collate,
+            pin_memory=self.accelerator.device.type == "cuda",
         )
 
     def _one_step(self, batches) -> float:
@@ -163,7 +196,7 @@ class Trainer:
             parameters["lr"] = rate
         total = 0.0
         for micro in range(options.accumulate):
-            batch = {name: value.to(accelerator.device, non_blocking=True) for name, value in next(batches).items()}
+            batch = {name: value.to(accelerator.device, non_blocking=True) for name, value in raised(batches).items()}
             generator = torch.Generator().manual_seed(
                 int(np.random.SeedSequence([options.seed, self.step, micro, accelerator.process_index]).generate_state(1)[0])
             )
@@ -186,7 +219,7 @@ class Trainer:
         return total
 
     def save(self) -> None:
-        """Write the state (atomically), the stage's export and the loss curve."""
+        """Write the state as a whole, then the stage's export and the loss curve."""
         if not self.main:
             return
         tensors = {f"weights/{name}": parameter for name, parameter in self.learned.items()}
@@ -198,8 +231,15 @@ class Trainer:
         if self.accelerator.scaler is not None:
             metadata["scaler"] = self.accelerator.scaler.state_dict()
         save_tensors(self.state_path, tensors, metadata)
+        self.save_export()
+
+    def save_export(self) -> None:
+        """Write the stage's export and the loss curve of the current step."""
+        if not self.main:
+            return
         if self.export:
             self.export(self.options.out, self.learned_tensors())
+        self.exported = self.step
         draw_curve(np.array(self.losses), self.options.out / "loss.png", self.title)
 
     def learned_tensors(self) -> dict[str, torch.Tensor]:
@@ -219,15 +259,8 @@ class Trainer:
                 self.learned[name].copy_(tensor)
 
     def _resume(self) -> None:
-        tensors, metadata = load_tensors(self.state_path)
-        if metadata["seed"] != self.options.seed or metadata["title"] != self.title:
-            raise ValueError(
-                f"{self.state_path} belongs to another run ({metadata['title']}, seed {metadata['seed']}): choose another folder for --out,"
-                " or the same stage and seed."
-            )
+        tensors, metadata = load_state(self.state_path, self.title, self.options.seed, self.learned)
         weights, ema = group(tensors, "weights/"), group(tensors, "ema/")
-        if set(weights) != set(self.learned):
-            raise ValueError(f"{self.state_path} holds other tensors than this run trains: choose another folder for --out.")
         with torch.no_grad():
             for name, parameter in self.learned.items():
                 parameter.copy_(weights[name])

@@ -1,5 +1,6 @@
 """The VAE of training, always frozen: SD's, or the puppet model's TAESD."""
 
+import re
 from pathlib import Path
 
 import torch
@@ -9,8 +10,19 @@ from ..weights.architecture import StateDict
 from ..weights.layouts import VAE_PREFIX
 from ..weights.reading import read_file
 from .autoencoder import TinyAutoencoder
+from .folders import read_part
 from .state import group
 
+# older versions of diffusers named the projections of the attention otherwise
+_PROJECTIONS = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+_ATTENTION = re.compile(r"(?<=mid_block\.attentions\.0\.)(?:query|key|value|proj_attn)(?=\.(?:weight|bias)$)")
+_SD_VAE = {
+    "down_block_types": ("DownEncoderBlock2D",) * 4,
+    "up_block_types": ("UpDecoderBlock2D",) * 4,
+    "block_out_channels": (128, 256, 512, 512),
+    "layers_per_block": 2,
+    "sample_size": 512,
+}
 SCALE = 0.18215  # SD1.x multiplies latents by it before noise is added
 
 
@@ -70,15 +82,16 @@ def load_vae(path: Path) -> SDAutoencoder | TinyVAE:
         ValueError: it holds no VAE.
     """
     if path.is_dir():
-        from diffusers import AutoencoderKL
-
-        folder = path / "vae" if (path / "vae").is_dir() else path
-        return SDAutoencoder(AutoencoderKL.from_pretrained(folder)).requires_grad_(False)
+        return vae_from_state(read_part(path, "vae"), path.name).requires_grad_(False)
     return vae_from_state(read_file(path), path.name).requires_grad_(False)
 
 
 def vae_from_state(state: StateDict, source: str) -> SDAutoencoder | TinyVAE:
-    """Like `load_vae`, from the tensors of a file."""
+    """The VAE of a file's tensors.
+
+    Raises:
+        ValueError: they are no whole VAE of SD1.x.
+    """
     own = group(state, VAE_PREFIX) or state
     if "taesd_encoder.0.weight" in own:
         own = {name: tensor.float() for name, tensor in own.items()}
@@ -88,14 +101,15 @@ def vae_from_state(state: StateDict, source: str) -> SDAutoencoder | TinyVAE:
     from diffusers import AutoencoderKL
     from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
 
-    vae = AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        block_out_channels=(128, 256, 512, 512),
-        layers_per_block=2,
-        sample_size=512,
-    )
+    with torch.device("meta"):  # takes no memory before the file is known to be whole
+        empty = AutoencoderKL(**_SD_VAE)
     if any(name.startswith("encoder.down.") for name in own):
-        own = convert_ldm_vae_checkpoint({VAE_PREFIX + name: tensor for name, tensor in own.items()}, vae.config)
-    vae.load_state_dict({name: tensor.float() for name, tensor in own.items()})
+        own = convert_ldm_vae_checkpoint({VAE_PREFIX + name: tensor for name, tensor in own.items()}, empty.config)
+    own = {_ATTENTION.sub(lambda match: _PROJECTIONS[match[0]], name): tensor for name, tensor in own.items()}
+    wanted = empty.state_dict()
+    wrong = [name for name in wanted if name not in own or own[name].shape != wanted[name].shape]
+    if wrong:
+        raise ValueError(f"The VAE in '{source}' is incomplete or not SD1.x's ({wrong[0]} …): give a complete one to --vae.")
+    vae = AutoencoderKL(**_SD_VAE).eval()
+    vae.load_state_dict({name: own[name].float() for name in wanted})
     return SDAutoencoder(vae)

@@ -2,6 +2,9 @@
 
 import gzip
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -9,10 +12,12 @@ import torch
 pytest.importorskip("diffusers")
 
 from tcan_modules.training import sources
+from tcan_modules.training.folders import read_part
 from tcan_modules.training.networks import cut_tail, new_controlnet, new_unet
 from tcan_modules.training.vae import vae_from_state
 from tcan_modules.weights.architecture import read_architecture
 from tcan_modules.weights.messages import CheckpointError
+from tests.helpers.untrusted_files import bombs
 
 from .parts import REFERENCE, tiny_start
 
@@ -57,12 +62,98 @@ def test_a_diffusers_folder(tmp_path):
 
     save_file({name: tensor.contiguous() for name, tensor in start.checkpoint.unet.tensors.items()},
               folder / "diffusion_pytorch_model.safetensors")  # fmt: skip
-    found = sources._part(sources._diffusers_file(tmp_path / "model", "unet"), "model")
+    found = sources._part(read_part(tmp_path / "model", "unet"), "model")
     assert found.architecture == start.checkpoint.unet.architecture
     with pytest.raises(CheckpointError, match="holds no controlnet"):
-        sources._diffusers_file(tmp_path / "model", "controlnet")
+        read_part(tmp_path / "model", "controlnet")
 
 
 def test_a_file_without_a_vae_is_an_error():
     with pytest.raises(ValueError, match="holds no VAE"):
         vae_from_state({"x": torch.zeros(1)}, "file")
+
+
+OLD_NAMES = {"to_q.": "query.", "to_k.": "key.", "to_v.": "value.", "to_out.0.": "proj_attn."}
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_the_vae_of_a_diffusers_folder(old, tmp_path):
+    """As files of older and newer diffusers name it."""
+    from diffusers import AutoencoderKL
+
+    from tcan_modules.training import vae
+
+    given = AutoencoderKL(**vae._SD_VAE).state_dict()
+    renamed = dict(given)
+    for new, before in OLD_NAMES.items() if old else ():
+        renamed = {name.replace(new, before): tensor for name, tensor in renamed.items()}
+    (tmp_path / "vae").mkdir()
+    torch.save(renamed, tmp_path / "vae" / "diffusion_pytorch_model.bin")
+    read = vae.load_vae(tmp_path).vae.state_dict()
+    assert read.keys() == given.keys()
+    assert all(torch.equal(read[name], tensor) for name, tensor in given.items())
+    del renamed["decoder.conv_out.bias"]
+    with pytest.raises(ValueError, match="incomplete"):
+        vae.vae_from_state(renamed, "file")
+
+
+def test_the_text_encoder_of_a_diffusers_folder(tmp_path):
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    encoder = CLIPTextModel(
+        CLIPTextConfig(hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12, vocab_size=49408)
+    ).eval()
+    state = {f"text_model.{name.removeprefix('text_model.')}": tensor for name, tensor in encoder.state_dict().items()}
+    (tmp_path / "text_encoder").mkdir()
+    path = tmp_path / "text_encoder" / "pytorch_model.bin"
+    torch.save(state, path)
+    with torch.no_grad():
+        expected = encoder(torch.tensor([[sources.BEGIN] + [sources.END] * 76])).last_hidden_state
+    assert torch.equal(sources._empty_prompt(tmp_path), expected)
+    state["text_model.final_layer_norm.bias"] = torch.zeros(3)
+    torch.save(state, path)
+    with pytest.raises(CheckpointError, match="not SD1.5's"):
+        sources._empty_prompt(tmp_path)
+
+
+FOLDERS = """
+import resource, sys
+from pathlib import Path
+import torch
+from tcan_modules.training.folders import read_part
+from tcan_modules.training.sources import _empty_prompt
+from tcan_modules.training.vae import load_vae
+from tcan_modules.weights.messages import CheckpointError
+from tests.helpers.untrusted_files import MANY, assert_sentence
+resource.setrlimit(resource.RLIMIT_AS, (16 << 30, 16 << 30))
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << (0 if sys.platform == "darwin" else 10)
+before = peak()
+for folder in sorted(Path(sys.argv[1]).iterdir()):
+    for read in (lambda: read_part(folder, "unet"), lambda: load_vae(folder), lambda: _empty_prompt(folder)):
+        try:
+            read()
+            print(folder.name, "was taken")
+        except CheckpointError as error:
+            assert_sentence(error)
+        grown = peak() - before
+        if grown > MANY // 3:
+            print(folder.name, "took", grown >> 20, "MB")
+print("done,", (peak() - before) >> 20, "MB in all")
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows does not limit a process by itself")
+def test_bombs_in_a_diffusers_folder(tmp_path):
+    """In a separate process, whose peak memory counts."""
+    for name, content in bombs().items():
+        for part, file in (
+            ("unet", "diffusion_pytorch_model"),
+            ("vae", "diffusion_pytorch_model"),
+            ("text_encoder", "pytorch_model"),
+        ):
+            folder = tmp_path / name / part
+            folder.mkdir(parents=True)
+            suffix = ".safetensors" if name.endswith(".safetensors") else ".bin"
+            (folder / f"{file}{suffix}").write_bytes(content)
+    result = subprocess.run([sys.executable, "-c", FOLDERS, tmp_path], capture_output=True, text=True)
+    assert result.stdout.startswith("done"), result.stdout + result.stderr
