@@ -10,7 +10,7 @@ from pathlib import Path
 from torch.utils.data import Dataset, default_collate
 
 from ..log import log
-from ..weights.messages import shown
+from ..values import shown
 
 
 class DataError(ValueError):
