@@ -21,6 +21,8 @@ from .mapped_file import MappedFile, container
 from .messages import CheckpointError
 
 SAFETENSORS = (".safetensors", ".sft")
+# dictionaries that training tools put around a state dict
+WRAPPERS = ("state_dict", "model_state_dict", "module", "model", "params_ema", "params")
 SUFFIXES = (*SAFETENSORS, ".ckpt", ".pth", ".pt", ".bin")
 DIRECTORY = 2 << 20  # bytes for the description of a file's tensors: 10,000 tensors, four times as many as an SD1.x model has
 
@@ -178,8 +180,8 @@ def _check_globals(stream: BytesIO) -> None:
 def _plain_tensors(content) -> dict[str, torch.Tensor]:
     """Unwrap ``{"state_dict": …}``, drop other values (step counters), strip what a pickle may attach to a tensor."""
     for _ in range(3):  # at most: a dictionary can contain itself
-        if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
-            content = content["state_dict"]
+        if isinstance(content, dict):
+            content = next((content[name] for name in WRAPPERS if isinstance(content.get(name), dict)), content)
     if not isinstance(content, dict):
         return {}
     tensors = {

@@ -270,3 +270,13 @@ def test_files_that_do_not_belong_together(tmp_path):
     save_file({name: tensor.contiguous() for name, tensor in narrow.items()}, tmp_path / "b.safetensors")
     with pytest.raises(CheckpointError, match="do not belong together"):
         load_checkpoint(tmp_path.iterdir(), "mixed")
+
+
+@pytest.mark.parametrize("names", [["module"], ["model"], ["params_ema"], ["state_dict", "model"], ["model", "module", "params"]])
+def test_dictionaries_around_a_state_dict(tmp_path, names):
+    """As training tools write them, up to three deep."""
+    content: dict = {"conv_in.weight": torch.ones(2, 3)}
+    for name in names:
+        content = {name: content, "global_step": 7}
+    torch.save(content, tmp_path / "wrapped.ckpt")
+    assert list(read_file(tmp_path / "wrapped.ckpt")) == ["conv_in.weight"]
