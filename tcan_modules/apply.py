@@ -24,7 +24,7 @@ from .patching.deep_cache import feature_cache_of
 from .patching.reference_attention import ReferenceAttention, ReferenceTokens, conditional_conds
 from .patching.temporal_layers import Grids, TemporalPatch
 from .patching.transformer_chunks import TransformerChunks
-from .patching.whole_video import pass_video_on
+from .patching.whole_video import pass_video_on, video_of
 from .values import check_between, check_choice
 
 KEY = "tcan"
@@ -155,7 +155,9 @@ class _TCANWrapper:
             if patches.tokens is not None and any(conditional):
                 cache = feature_cache_of(options)
                 sigmas = t if cache is None else cache.sigmas.to(x.device)
-                references = patches.tokens.of_batch(base, batch, conditional, sigmas[:1], c_crossattn, x.device)
+                video = video_of(options)
+                conds = {} if video is None else video.conds
+                references = patches.tokens.of_batch(base, batch, conditional, sigmas[:1], c_crossattn, x.device, conds)
                 options = undo.enter_context(patches.attention.applied(references, options))
             if patches.temporal is not None:
                 grids = self._temperatures(base, batch, x)

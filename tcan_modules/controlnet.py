@@ -15,7 +15,7 @@ import torch
 from comfy.model_patcher import ModelPatcher
 
 from .log import log
-from .maths.pictures import describe_crop, rgb_on_black
+from .maths.pictures import check_size, describe_crop, rgb_on_black
 from .maths.windows import open_windows
 from .networks.host_models import TCANModels, block_channels
 from .patching.batch import Batch, batch_of
@@ -163,7 +163,7 @@ class TemporalControlNet(TakenByOtherPacks, comfy.controlnet.ControlNet):
             found = cache.of((id(prompt), outer_only), indices, windows, compute, later)
             by_prompt[id(prompt)] = [residuals.to(device) for residuals in found]
         # otherwise the host asks again, for the other cond of guidance
-        if len(batch.conds) == video.conds and list(indices) in video.calls:
+        if len(batch.conds) == len(video.conds) and list(indices) in video.calls:
             cache.keep_for(later)
         return [residuals for prompt in prompts for residuals in by_prompt[id(prompt)]]
 
@@ -221,6 +221,7 @@ class TemporalControlNet(TakenByOtherPacks, comfy.controlnet.ControlNet):
 
     def _check_pose_images(self, batch: Batch, video_frames: int | None) -> None:
         """Raise if there is not one pose image for each frame; None: the number of frames is not known."""
+        check_size(self.cond_hint_original.movedim(1, -1))
         poses = self.cond_hint_original.shape[0]
         wanted = max(poses, *(index + 1 for index in batch.indices)) if video_frames is None else video_frames
         if poses not in (1, wanted):

@@ -17,13 +17,30 @@ def prompts_of(batch: Batch, positive: list[dict], is_controlled: Callable[[obje
 
     Args:
         positive: the positive conds of the prediction.
-        is_controlled: whether a cond's ``control`` holds this ControlNet.
+        is_controlled: whether a cond's ``control`` holds this ControlNet. If none does (positive and negative went through an Apply
+            ControlNet node each), all positive conds count.
     """
-    prompts = {cond.get("uuid"): cond for cond in positive if is_controlled(cond.get("control")) and _text_of(cond) is not None}
+    prompts = [cond for cond in positive if _text_of(cond) is not None]
     if not prompts:
         raise ValueError("Temporal ControlNet needs text conditioning: wire a CONDITIONING into the sampler's positive input.")
-    first = next(iter(prompts.values()))
-    return [prompts.get(uuid, first) for uuid in batch.uuids or [None] * len(batch.conds)]
+    prompts = [cond for cond in prompts if is_controlled(cond.get("control"))] or prompts
+    own = {cond.get("uuid"): cond for cond in prompts}
+    return [own.get(uuid, prompts[0]) for uuid in batch.uuids or [None] * len(batch.conds)]
+
+
+def first_texts(batch: Batch, context: torch.Tensor, conds: dict[object, dict]) -> list[torch.Tensor]:
+    """The text of each cond's first frame in the video, ``[1, tokens, channels]``, however the video is cut into calls.
+
+    Args:
+        context: the call's text, ``[conds * frames, tokens, channels]``.
+        conds: the prediction's conds by their id.
+    """
+    texts = list(context[:: batch.frames].split(1))
+    for index, uuid in enumerate(batch.uuids or ()):
+        whole = _text_of(conds[uuid]) if uuid in conds else None
+        if whole is not None and len(whole) > 1:  # a schedule
+            texts[index] = whole[:1]
+    return texts
 
 
 def text_of_frames(prompt: dict, indices: Sequence[int]) -> torch.Tensor:

@@ -16,6 +16,7 @@ from torch import nn
 
 from ..networks.appearance import Appearance, AppearanceUNet, Block, Features, reference_blocks
 from .batch import Batch, options_of_cond
+from .prompts import first_texts
 from .swap import swapped_forward
 from .transformer_chunks import TransformerChunks
 
@@ -95,7 +96,16 @@ class ReferenceTokens:
         self.key: tuple | None = None
         self._references: list[Reference] = []
 
-    def of_batch(self, base, batch: Batch, conditional: list[bool], sigma: torch.Tensor, context: torch.Tensor | None, device):
+    def of_batch(
+        self,
+        base,
+        batch: Batch,
+        conditional: list[bool],
+        sigma: torch.Tensor,
+        context: torch.Tensor | None,
+        device: torch.device,
+        conds: dict[object, dict],
+    ) -> list[Reference | None]:
         """The reference of each cond, or None for one that does not see it.
 
         Args:
@@ -103,6 +113,7 @@ class ReferenceTokens:
             conditional: which conds see the reference (`conditional_conds`).
             sigma: one sigma, ``[1]``.
             context: the text, ``[conds * frames, tokens, channels]``.
+            conds: the prediction's conds by their id. All windows see the reference of the video's first prompt.
         """
         if context is None:
             raise ValueError(
@@ -112,9 +123,10 @@ class ReferenceTokens:
         dtype = base.manual_cast_dtype or base.get_dtype()
         hooks = getattr(base.current_patcher, "current_hooks", None)  # they change the weights that project the tokens
         key = (float(timestep), dtype, device, id(hooks))
-        texts = context[:: batch.frames].to(device=device, dtype=dtype)
+        texts = first_texts(batch, context, conds)
         return [
-            self.at(base, key, timestep, texts[index : index + 1]) if sees else None for index, sees in enumerate(conditional)
+            self.at(base, key, timestep, text.to(device=device, dtype=dtype)) if sees else None
+            for text, sees in zip(texts, conditional, strict=True)
         ]
 
     def at(self, base, key: tuple, timestep: torch.Tensor, text: torch.Tensor) -> Reference:

@@ -21,8 +21,8 @@ class WholeVideo:
     """The video of a noise prediction; it ends with the prediction, and its caches with it."""
 
     latents: torch.Tensor  # noisy, [frames, 4, height, width]
-    positive: list[dict]  # conds
-    conds: int  # number of positive and negative conds
+    positive: list[dict]  # conds that are active at this step
+    conds: dict[object, dict]  # all active conds by the host's id
     window_length: int | None
     calls: list[list[int]]  # frames of each call of the UNet, if they are known
     _caches: dict[object, ResidualCache] = field(default_factory=dict)
@@ -59,16 +59,22 @@ def video_of(transformer_options: dict) -> WholeVideo | None:
     return transformer_options.get(KEY)
 
 
+def _active(conds: list[dict] | None, timestep: torch.Tensor) -> list[dict]:
+    """The conds that the host evaluates at ``timestep [frames]`` (in sigmas), by their timestep ranges."""
+    sigma = float(timestep.flatten()[0])
+    return [cond for cond in conds or [] if cond.get("timestep_end", -1.0) <= sigma <= cond.get("timestep_start", sigma)]
+
+
 def _around_prediction(executor, x, timestep, model_options=None, seed=None):
     model_options = {} if model_options is None else model_options
-    conds = getattr(executor.class_obj, "conds", {})
+    conds = {name: _active(entries, timestep) for name, entries in getattr(executor.class_obj, "conds", {}).items()}
     handler = model_options.get("context_handler")
     calls = getattr(handler, "calls", None)  # of `context_windows.MultiDiffusionHandler`
     options = model_options.setdefault("transformer_options", {})
     options[KEY] = WholeVideo(
         latents=x,
-        positive=conds.get("positive") or [],
-        conds=sum(len(entries or []) for entries in conds.values()),
+        positive=conds.get("positive", []),
+        conds={cond.get("uuid"): cond for entries in conds.values() for cond in entries},
         window_length=getattr(handler, "context_length", None),
         calls=[] if calls is None else [call.index_list for call in calls(x.shape[0], model_options)],
     )
