@@ -3,7 +3,7 @@
 import comfy.utils
 import torch
 
-from .maths.pictures import rgb
+from .maths.pictures import check_size, rgb
 from .maths.token_weights import read_masks, read_weights
 from .networks.appearance import Appearance
 
@@ -26,10 +26,7 @@ def encode_appearance(
         ValueError: in one sentence, what is wrong with the weights, the mask or the VAE.
     """
     pictures = rgb(image)
-    if min(pictures.shape[1:3]) < 8:
-        raise ValueError(
-            f"A picture of {image.shape[2]} x {image.shape[1]} is too small: it needs at least 8 pixels on each side."
-        )
+    check_size(pictures)
     counts = torch.tensor(read_weights(weights, image.shape[0]))
     masks = None if mask is None else _fitted(read_masks(mask, image.shape[0]), *image.shape[1:3], width, height)
     seen = counts > 0 if masks is None else (counts > 0) & masks.flatten(1).any(1)

@@ -18,6 +18,7 @@ from .patching.whole_video import pass_video_on
 from .values import check_choice
 
 KEY = "tcan_windows"
+MOST_FRAMES = 100_000  # of a video
 
 
 def in_windows(model: ModelPatcher, length: int, overlap: int, closed_loop: bool) -> ModelPatcher:
@@ -67,6 +68,7 @@ def start_noise(
     check_latents(latents)
     check_choice("noise_mode", mode, NOISE_MODES)
     frames = latents.shape[0]
+    batch_index = _indices(batch_index, frames)
     if mode == "independent" or (batch_index is None and frames <= length):
         return comfy.sample.prepare_noise(latents, seed, batch_index)
     indices = range(frames) if batch_index is None else batch_index
@@ -76,6 +78,22 @@ def start_noise(
         order = shuffled_repeats(max(indices) + 1, length, length - overlap, torch.Generator().manual_seed(seed))
         places = [order[index] for index in indices]
     return comfy.sample.prepare_noise(latents[:1].expand(length, -1, -1, -1), seed)[places]
+
+
+def _indices(batch_index, frames: int) -> list[int] | None:
+    """The host's ``batch_index`` as whole numbers, one for each of ``frames`` latents."""
+    if batch_index is None:
+        return None
+    try:
+        indices = [int(index) for index in batch_index]
+    except (TypeError, ValueError, OverflowError):
+        indices = []
+    if len(indices) != frames or not all(0 <= index < MOST_FRAMES for index in indices):
+        raise ValueError(
+            f"The latents' batch_index must hold one whole number from 0 to {MOST_FRAMES - 1} for each of the {frames} latents: connect"
+            " them without the node that set it."
+        )
+    return indices
 
 
 def schedule(model: ModelPatcher, sampler: str, scheduler: str, steps: int, denoise: float) -> torch.Tensor:

@@ -40,6 +40,14 @@ def rgb_on_black(image: torch.Tensor) -> torch.Tensor:
     return colours if image.shape[-1] in (1, 3) else colours * image[..., -1:]
 
 
+def check_size(image: torch.Tensor, least: int = 8) -> None:
+    """Raise if an IMAGE ``[images, height, width, channels]`` has less than one latent's pixels on a side."""
+    if image.ndim == 4 and min(image.shape[1:3]) < least:
+        raise ValueError(
+            f"A picture of {image.shape[2]} x {image.shape[1]} is too small: it needs at least {least} pixels on each side."
+        )
+
+
 def masks_of(mask: torch.Tensor) -> torch.Tensor:
     """A MASK of any form as ``[masks, height, width]``.
 

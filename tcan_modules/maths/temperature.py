@@ -13,7 +13,7 @@ import torch
 
 from ..log import log
 from ..values import check_between
-from .pictures import center_crop, masks_of, rgb_on_black
+from .pictures import ROUNDING, center_crop, check_size, masks_of, rgb_on_black
 
 HIGHEST_TAU = 100.0
 
@@ -142,6 +142,7 @@ def build_maps(
         ValueError: no skeleton in any frame, an empty mask, or a mask for another number of frames.
     """
     check_between("tau", tau, 0, HIGHEST_TAU)
+    check_size(pose_images)
     skeletons = skeleton_mask(rgb_on_black(pose_images))
     if not skeletons.any():
         raise ValueError(
@@ -162,6 +163,12 @@ def _foreground(mask: torch.Tensor, frames: int, height: int, width: int) -> np.
     if mask.shape[0] not in (1, frames):
         raise ValueError(
             f"The mask has {mask.shape[0]} frames and there are {frames} pose images: give one mask, or one for each frame."
+        )
+    if abs(mask.shape[2] * height / (mask.shape[1] * width) - 1) > ROUNDING:
+        log.warning(
+            "PTM Builder: the mask is %d x %d and the pose images are %d x %d, which has other proportions: the mask is stretched over"
+            " them",
+            *(mask.shape[2], mask.shape[1], width, height),
         )
     foreground = torch.nn.functional.interpolate(mask[None].float(), (height, width), mode="nearest")[0] > 0.5
     if not foreground.any():

@@ -12,6 +12,8 @@ import torch
 
 from .pictures import masks_of
 
+LARGEST = 100.0
+
 
 @dataclass
 class TokenWeights:
@@ -37,9 +39,9 @@ def read_weights(text: str, images: int) -> list[float]:
         raise ValueError(
             f"The weights {shown!r} are not numbers: write one number for each picture, separated by commas, such as '1, 0.5'."
         ) from None
-    if not all(math.isfinite(weight) and weight >= 0 for weight in weights):
+    if not all(0 <= weight <= LARGEST for weight in weights):  # NaN compares as False
         raise ValueError(
-            f"The weights {shown!r} must be 0 or more: 0 leaves a picture out, 1 is neutral, 2 makes it count twice."
+            f"The weights {shown!r} must be from 0 to {LARGEST:g}: 0 leaves a picture out, 1 is neutral, 2 makes it count twice."
         )
     if len(weights) != images:
         raise ValueError(

@@ -30,6 +30,8 @@ def lay_windows(frames: int, length: int, overlap: int, closed_loop: bool) -> li
 
 def check_windows(length: int, overlap: int, max_frames: int | None = None) -> None:
     """Raise if windows never move on, or are longer than the temporal layers can see."""
+    if length < 1 or overlap < 0:
+        raise ValueError(f"window_length ({length}) must be 1 or more, and window_overlap ({overlap}) 0 or more.")
     if overlap >= length:
         raise ValueError(
             f"window_overlap ({overlap}) must be smaller than window_length ({length}), or the windows would never advance."

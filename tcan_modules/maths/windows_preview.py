@@ -16,6 +16,8 @@ _LEFT, _TOP, _MAX_WIDTH, _MAX_HEIGHT = 36, 20, 1600, 1200
 def preview(frames: int, length: int, overlap: int, closed_loop: bool) -> torch.Tensor:
     """The windows of a video of ``frames`` frames, as ``[1, height, width, 3]`` in 0..1."""
     check_windows(length, overlap)
+    if frames < 1:
+        raise ValueError("There are no latents to sample: connect latents with one entry for each frame.")
     return draw_windows(lay_windows(frames, length, overlap, closed_loop), frames)
 
 

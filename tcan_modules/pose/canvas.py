@@ -1,6 +1,7 @@
 """The canvas of poses: which keys name it, what serves if none does, its bounds."""
 
 import math
+import numbers
 
 from ..values import shown
 from .bounds import LONGEST_SIDE
@@ -50,7 +51,7 @@ def _named(frame: dict, t: int) -> tuple[int, int] | None:
 def _side(key: str, value, t: int) -> int:
     """One side of a canvas in whole pixels."""
     number = math.nan
-    if not isinstance(value, bool) and isinstance(value, (int, float, str)):
+    if not isinstance(value, bool) and isinstance(value, (numbers.Real, str)):
         try:
             number = float(value[:64] if isinstance(value, str) else value)
         except (ValueError, OverflowError):

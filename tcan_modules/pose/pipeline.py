@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from ..log import log
+from ..maths.pictures import rgb
 from .choices import LEAST_SCORE
 from .crop import check_matches, crop_image, crop_track, kept_share
 from .draw import as_image, draw_frames
@@ -120,6 +121,9 @@ def retarget_video(
     Raises:
         ValueError: the data is no POSE_KEYPOINT, the picture has other proportions than its poses, or as in ``retarget_frames``.
     """
+    for images in (character_image, driving_images):
+        if images is not None:
+            rgb(images[:1])  # refuses what is no picture
     body = _named("character", _read, character, options, character_image)
     driver = _named("driving video", _read, driving, options, driving_images)
     if character_image is not None:

@@ -41,6 +41,9 @@ def test_impossible_windows():
     check_windows(16, 15)
     with pytest.raises(ValueError, match="must be smaller"):
         check_windows(16, 16)
+    for length, overlap in ((0, 0), (16, -3), (-4, -9)):
+        with pytest.raises(ValueError, match="must be 1 or more"):
+            check_windows(length, overlap)
     check_windows(24, 4, max_frames=24)
     with pytest.raises(ValueError, match="at most 24 frames"):
         check_windows(25, 4, max_frames=24)

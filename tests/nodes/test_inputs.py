@@ -12,10 +12,10 @@ def with_alpha(image: torch.Tensor, alpha: float = 1.0) -> torch.Tensor:
     return torch.cat([image, torch.full((*image.shape[:-1], 1), alpha)], -1)
 
 
-def run(reference, positive: list, negative: list, windows: bool = True, **inputs) -> torch.Tensor:
+def run(reference, positive: list, negative: list, windows: bool = True, model=None, **inputs) -> torch.Tensor:
     """Latents of a video in windows, or in one piece."""
     return reference.host.node("TCANMultiDiffusionSampler")(
-        model=reference.apply(**inputs),
+        model=reference.apply(**inputs) if model is None else model,
         positive=positive,
         negative=negative,
         latent_image={"samples": torch.zeros(FRAMES, 4, 16, 16)},
@@ -169,3 +169,62 @@ def test_no_pictures(reference, shape):
     image = torch.zeros(shape)
     fails(reference.host.node("TCANAppearanceEncode"), "cannot be used", tcan=reference.tcan, vae=LatentVAE(), image=image)
     fails(reference.ptm, "cannot be used", pose_images=image)
+
+
+def both(reference, poses, positive: list, negative: list) -> tuple[list, list]:
+    apply = reference.host.node("ControlNetApplyAdvanced")
+    return apply(positive=positive, negative=negative, control_net=reference.control_net(), image=poses)
+
+
+@pytest.mark.parametrize("windows", [True, False])
+def test_prompts_that_take_turns(reference, poses, windows):
+    """The negative's ControlNet sees the text of the prompt that is active at the step, whichever was combined first."""
+    ranged, combine = (reference.host.node(name) for name in ("ConditioningSetTimestepRange", "ConditioningCombine"))
+    early, late = schedule(reference, 1), [[reference.text(1), {}]]
+    _, negative = reference.conditioning()
+    turns = [ranged(conditioning=early, start=0.0, end=0.5)[0], ranged(conditioning=late, start=0.5, end=1.0)[0]]
+    alone = run(reference, *both(reference, poses, late, negative), windows)  # one DDIM step, near the end
+    for order in (turns, turns[::-1]):
+        (combined,) = combine(conditioning_1=order[0], conditioning_2=order[1])
+        assert error(run(reference, *both(reference, poses, combined, negative), windows), alone) <= 1e-6
+
+
+def test_schedules_with_windows_at_once(reference, poses):
+    """The reference tokens do not depend on how the video is cut into calls: all windows see those of the first prompt."""
+    _, negative = reference.conditioning()
+    prompts = both(reference, poses, schedule(reference, FRAMES), negative)
+    first = run(reference, *prompts)
+    (faster,) = reference.host.node("TCANSpeed")(model=reference.apply(), reuse_steps=1, windows_at_once=2)
+    assert error(run(reference, *prompts, model=faster), first) <= 1e-5
+
+
+def test_an_apply_controlnet_node_for_each_prompt(reference, poses):
+    apply, net = reference.host.node("ControlNetApply"), reference.control_net()
+    legs = [apply(conditioning=cond, control_net=net, image=poses, strength=1.0)[0] for cond in reference.conditioning()]
+    assert torch.equal(run(reference, *legs), run(reference, *reference.conditioning(net, poses)))
+
+
+@pytest.mark.parametrize("mode", ["repeat_window", "free_noise", "independent"])
+@pytest.mark.parametrize("indices", [[], [0], list(range(9)), [-1] * 4, ["a"] * 4, [None] * 4, [10**7] * 4, [float("nan")] * 4])
+def test_impossible_batch_index(reference, mode, indices):
+    start_noise = reference.host.pack_module("tcan_modules.multidiffusion").start_noise
+    with pytest.raises(ValueError, match="batch_index must hold one whole number from 0 to 99999 for each of the 4 latents"):
+        start_noise(torch.zeros(4, 4, 8, 8), 3, mode, 8, 2, indices)
+    tensor = start_noise(torch.zeros(4, 4, 8, 8), 3, mode, 8, 2, torch.arange(4))
+    assert torch.equal(tensor, start_noise(torch.zeros(4, 4, 8, 8), 3, mode, 8, 2, [0, 1, 2, 3]))
+
+
+@pytest.mark.parametrize("size", [(1, 1000), (1000, 1), (7, 64)])
+def test_pose_images_of_one_pixel(reference, size):
+    images = torch.ones(2, *size, 3)
+    fails(reference.ptm, "is too small", pose_images=images)
+    prompts = reference.conditioning(reference.control_net(), images)
+    fails(reference.sample, "is too small", model=reference.apply(), prompts=prompts, frames=2)
+
+
+def test_a_mask_of_other_proportions_is_said(reference, poses, caplog):
+    mask = torch.ones(1, 64, 64)
+    reference.ptm(pose_images=poses, mask=mask)
+    assert "proportions" not in caplog.text
+    reference.ptm(pose_images=poses, mask=mask[:, :32])
+    assert "the mask is 64 x 32" in caplog.text
