@@ -15,13 +15,15 @@ def rgb(image: torch.Tensor) -> torch.Tensor:
         ``[images, height, width, 3]``.
 
     Raises:
-        ValueError: no picture, or another number of channels.
+        ValueError: no picture, another number of channels, NaN, or numbers of another kind.
     """
     if image.ndim != 4 or image.shape[-1] not in (1, 2, 3, 4) or 0 in image.shape:
         raise ValueError(
             f"An IMAGE of shape {list(image.shape)} cannot be used: connect at least one picture with 1 to 4 channels"
             " ([images, height, width, channels])."
         )
+    if not image.is_floating_point() or not all(bound.isfinite() for bound in image.aminmax()):
+        raise ValueError(f"An IMAGE of {image.dtype} must hold finite numbers in 0..1: make the pictures again.")
     return image[..., :3] if image.shape[-1] > 2 else image[..., :1].repeat(1, 1, 1, 3)
 
 
@@ -41,7 +43,7 @@ def rgb_on_black(image: torch.Tensor) -> torch.Tensor:
 
 
 def check_size(image: torch.Tensor, least: int = 8) -> None:
-    """Raise if an IMAGE ``[images, height, width, channels]`` has less than one latent's pixels on a side."""
+    """Raise if an IMAGE ``[images, height, width, channels]`` is smaller than one latent."""
     if image.ndim == 4 and min(image.shape[1:3]) < least:
         raise ValueError(
             f"A picture of {image.shape[2]} x {image.shape[1]} is too small: it needs at least {least} pixels on each side."

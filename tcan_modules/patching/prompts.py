@@ -29,11 +29,14 @@ def prompts_of(batch: Batch, positive: list[dict], is_controlled: Callable[[obje
 
 
 def first_texts(batch: Batch, context: torch.Tensor, conds: dict[object, dict]) -> list[torch.Tensor]:
-    """The text of each cond's first frame in the video, ``[1, tokens, channels]``, however the video is cut into calls.
+    """The text of each cond's first frame in the video, however the video is cut into calls.
 
     Args:
         context: the call's text, ``[conds * frames, tokens, channels]``.
         conds: the prediction's conds by their id.
+
+    Returns:
+        ``[1, tokens, channels]`` for each cond.
     """
     texts = list(context[:: batch.frames].split(1))
     for index, uuid in enumerate(batch.uuids or ()):

@@ -6,6 +6,7 @@ import numbers
 from ..values import shown
 from .bounds import LONGEST_SIDE
 
+SMALLEST = 8  # pixels; a smaller canvas is a placeholder
 # The second pair is what other detectors and editors write.
 KEYS = (("canvas_width", "canvas_height"), ("width", "height"))
 TYPE_IN = (
@@ -44,7 +45,8 @@ def _named(frame: dict, t: int) -> tuple[int, int] | None:
     for keys in KEYS:
         values = [frame.get(key) for key in keys]
         if values != [None, None]:
-            return _side(keys[0], values[0], t), _side(keys[1], values[1], t)
+            size = _side(keys[0], values[0], t), _side(keys[1], values[1], t)
+            return size if max(size) >= SMALLEST else None  # 1 x 1 stands for fractions of an unknown canvas
     return None
 
 

@@ -16,6 +16,12 @@ def test_colours_of_any_channels():
     assert torch.equal(rgb(COLOURS[..., :2]), COLOURS[..., :1].repeat(1, 1, 1, 3))  # grey and alpha
 
 
+@pytest.mark.parametrize("image", [(COLOURS * 255).to(torch.uint8), COLOURS * float("nan"), COLOURS.log() * float("inf")])
+def test_pictures_of_other_numbers(image):
+    with pytest.raises(ValueError, match=r"must hold finite numbers in 0\.\.1"):
+        rgb(image)
+
+
 def test_alpha_over_black():
     half = torch.cat([COLOURS, torch.full((2, 4, 5, 1), 0.5)], -1)
     assert torch.equal(rgb_on_black(half), COLOURS * 0.5)

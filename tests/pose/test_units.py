@@ -87,3 +87,14 @@ def test_infinities_of_any_size_are_no_joints() -> None:
     for number in (1e308, -1.7e308, 10**30, float("nan")):
         points = np.array([[number, 5, 1.0]] * 18, dtype=object)
         assert not read_pose_keypoint(frame(points))[0].people[0].seen.any()
+
+
+def test_a_canvas_of_one_pixel_is_no_size() -> None:
+    """Fractions are written with a canvas of 1 x 1; the size then comes from the widgets, or is asked for."""
+    person = {"pose_keypoints_2d": [0.5, 0.25, 1.0] * 18}
+    frame = {"people": [person], "canvas_width": 1, "canvas_height": 1}
+    (read,) = read_pose_keypoint([frame], size=(400, 200))
+    assert (read.width, read.height) == (400, 200)
+    assert read.people[0].body[0].tolist() == [200, 50, 1]
+    with pytest.raises(ValueError, match="have no canvas size"):
+        read_pose_keypoint([frame])
