@@ -129,13 +129,7 @@ def retarget_video(
     if character_image is not None:
         check_matches(character_image, body[0])
     retargeted = retarget_frames(body, driver, options)
-    notes = {"driving video": retargeted.driving.passed_over, "character": retargeted.character.passed_over}
-    for whose, note in notes.items():
-        if note:
-            log.warning("Pose Retarget, in the poses of the %s: %s", whose, note)
-    note = describe_gaps(retargeted.driving, options.gaps)
-    if note:
-        log.warning("Pose Retarget: %s", note)
+    _log_notes(retargeted, options.gaps)
     cut = None if character_image is None else crop_image(character_image, retargeted.share)
     frames = retargeted.poses.frames()
     on_frame = None if progress is None else progress(len(frames))
@@ -145,6 +139,17 @@ def retarget_video(
         preview=side_by_side(retargeted.character, retargeted.driving, retargeted.poses, cut, driving_images, hands),
         character_image=cut,
     )
+
+
+def _log_notes(retargeted: Retargeted, gaps: str) -> None:
+    """Log who was passed over, and which frames were filled."""
+    notes = {"driving video": retargeted.driving.passed_over, "character": retargeted.character.passed_over}
+    for whose, note in notes.items():
+        if note:
+            log.warning("Pose Retarget, in the poses of the %s: %s", whose, note)
+    note = describe_gaps(retargeted.driving, gaps)
+    if note:
+        log.warning("Pose Retarget: %s", note)
 
 
 def _read(data, options: RetargetOptions, pictures: torch.Tensor | None) -> list[PoseFrame]:
