@@ -96,7 +96,8 @@ def _convert(points: np.ndarray, size: tuple[int, int], fractions: bool, marked:
     OpenPose marks a missing point of hands and face by a negative coordinate with confidence 1. Fractions are rounded to thousandths
     of a pixel, so that whole pixels stay whole and are drawn at the same place.
     """
-    gone = (points[:, 2:] == 0) | (points[:, :2] == -1).all(axis=1, keepdims=True)
+    marks = (points[:, :2] == -1).all(axis=1) | (points[:, :2] == 0).all(axis=1)  # of a missing point, whatever its score
+    gone = (points[:, 2:] == 0) | marks[:, None]
     with np.errstate(over="ignore", invalid="ignore"):
         if fractions:
             gone |= marked & (points[:, :2] < 0).any(axis=1, keepdims=True)

@@ -98,3 +98,13 @@ def test_a_canvas_of_one_pixel_is_no_size() -> None:
     assert read.people[0].body[0].tolist() == [200, 50, 1]
     with pytest.raises(ValueError, match="have no canvas size"):
         read_pose_keypoint([frame])
+
+
+@pytest.mark.parametrize("mark", [(0, 0), (-1, -1)])
+def test_marks_of_missing_points_are_not_seen(mark) -> None:
+    """Some files write them with a score above 0; a limb would be drawn to the corner."""
+    points = body()
+    points[R_WRIST] = (*mark, 1)
+    frame = {"people": [{"pose_keypoints_2d": points.ravel().tolist()}], "canvas_width": 512, "canvas_height": 512}
+    (read,) = read_pose_keypoint([frame])
+    assert not read.people[0].seen[R_WRIST] and read.people[0].seen.sum() == 17
