@@ -228,3 +228,13 @@ def test_a_mask_of_other_proportions_is_said(reference, poses, caplog):
     assert "proportions" not in caplog.text
     reference.ptm(pose_images=poses, mask=mask[:, :32])
     assert "the mask is 64 x 32" in caplog.text
+
+
+def test_nothing_to_preview(reference):
+    """No frames in a preview's pictures, and no latents."""
+    frame = {"people": [{"pose_keypoints_2d": [100.0, 100.0, 1.0] * 18}], "canvas_width": 512, "canvas_height": 512}
+    retarget = reference.host.node("TCANPoseRetarget")
+    for name in ("driving_images", "character_image"):
+        fails(retarget, "cannot be used", character=[frame], driving=[frame], **{name: torch.zeros(0, 512, 512, 3)})
+    preview = reference.host.node("TCANWindowsPreview")
+    fails(preview, "There are no latents", latent_image={"samples": torch.zeros(0, 4, 8, 8)})

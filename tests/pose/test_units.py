@@ -108,3 +108,13 @@ def test_marks_of_missing_points_are_not_seen(mark) -> None:
     frame = {"people": [{"pose_keypoints_2d": points.ravel().tolist()}], "canvas_width": 512, "canvas_height": 512}
     (read,) = read_pose_keypoint([frame])
     assert not read.people[0].seen[R_WRIST] and read.people[0].seen.sum() == 17
+
+
+def test_a_canvas_in_numpys_numbers() -> None:
+    frame = {
+        "people": [{"pose_keypoints_2d": body().ravel().tolist()}],
+        "canvas_width": np.int64(512),
+        "canvas_height": np.float32(512),
+    }
+    (read,) = read_pose_keypoint([frame])
+    assert (read.width, read.height) == (512, 512)
