@@ -3,6 +3,7 @@
 from comfy_api.latest import io
 
 from ..tcan_modules.patching.noise_schedule import BETA_SCHEDULES
+from ..tcan_modules.values import STRONGEST
 from .sockets import CATEGORY, PTM, TCAN, Appearance
 
 
@@ -30,7 +31,7 @@ class TCANApply(io.ComfyNode):
                     "appa_strength",
                     default=1.0,
                     min=0.0,
-                    max=2.0,
+                    max=STRONGEST,
                     step=0.05,
                     tooltip="Strength of the APPA (LoRA) layers that align pose and appearance. 0 turns them off.",
                 ),
@@ -38,7 +39,7 @@ class TCANApply(io.ComfyNode):
                     "appearance_strength",
                     default=1.0,
                     min=0.0,
-                    max=2.0,
+                    max=STRONGEST,
                     step=0.05,
                     tooltip="Weight of the reference picture in self-attention, relative to the frame itself. 0 leaves it out.",
                 ),

@@ -2,6 +2,7 @@
 
 from comfy_api.latest import io
 
+from ..tcan_modules.values import STRONGEST
 from .sockets import CATEGORY, TCAN
 
 
@@ -27,7 +28,7 @@ class TCANTemporalControlNet(io.ComfyNode):
                     "temporal_strength",
                     default=1.0,
                     min=0.0,
-                    max=2.0,
+                    max=STRONGEST,
                     step=0.05,
                     tooltip="Strength of the temporal layers. 0 is the plain ControlNet, which sees only one pose at a time.",
                 ),

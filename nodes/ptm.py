@@ -2,6 +2,7 @@
 
 from comfy_api.latest import io
 
+from ..tcan_modules.values import HIGHEST_TAU
 from .sockets import CATEGORY, PTM
 
 
@@ -25,7 +26,7 @@ class TCANPTMBuilder(io.ComfyNode):
                     "tau",
                     default=3.0,
                     min=0.0,
-                    max=100.0,
+                    max=HIGHEST_TAU,
                     step=0.1,
                     tooltip="Temperature added at a distance of half the image diagonal. 0 turns PTM off.",
                 ),

@@ -25,11 +25,10 @@ from .patching.reference_attention import ReferenceAttention, ReferenceTokens, c
 from .patching.temporal_layers import Grids, TemporalPatch
 from .patching.transformer_chunks import TransformerChunks
 from .patching.whole_video import pass_video_on, video_of
-from .values import check_between, check_choice
+from .values import STRONGEST, check_between, check_choice
 
 KEY = "tcan"
 PIXELS = 8  # of a picture, for each latent
-STRONGEST = 2.0
 
 
 def apply_tcan(

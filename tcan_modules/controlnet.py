@@ -25,9 +25,7 @@ from .patching.other_packs import TakenByOtherPacks
 from .patching.prompts import prompts_of, text_of_batch, text_of_frames
 from .patching.residual_cache import Residuals
 from .patching.whole_video import WholeVideo, video_of
-from .values import check_between
-
-STRONGEST = 2.0
+from .values import STRONGEST, check_between
 
 
 def temporal_control_net(

@@ -3,6 +3,9 @@
 Imports nothing, so that every room may use it, also at ComfyUI's start.
 """
 
+STRONGEST = 2.0  # of the nodes' strengths
+HIGHEST_TAU = 100.0
+
 
 def shown(value, length: int = 80) -> str:
     """A foreign value for a sentence: printable, and not longer than a line."""

@@ -12,10 +12,8 @@ import numpy as np
 import torch
 
 from ..log import log
-from ..values import check_between
+from ..values import HIGHEST_TAU, check_between
 from .pictures import ROUNDING, center_crop, check_size, masks_of, rgb_on_black
-
-HIGHEST_TAU = 100.0
 
 
 def skeleton_mask(pose_images: torch.Tensor) -> np.ndarray:
