@@ -8,12 +8,15 @@ import json
 import os
 import pickle
 import struct
+import sys
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from hypothesis import HealthCheck, settings
+
+from tcan_modules.weights.messages import CheckpointError
 
 
 def fuzz(examples: int) -> settings:
@@ -25,6 +28,30 @@ def fuzz(examples: int) -> settings:
         derandomize=not asked,
         suppress_health_check=list(HealthCheck),
     )
+
+
+def report_memory(attempts: Iterable[tuple[str, Callable[[], object]]], most: int) -> None:
+    """Print which of the named attempts at bad files succeed, or raise this process's peak memory by more than ``most`` bytes.
+
+    Each must be refused with a sentence; the last line begins with ``done``.
+    """
+    import resource  # not on Windows
+
+    def peak() -> int:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << (0 if sys.platform == "darwin" else 10)
+
+    resource.setrlimit(resource.RLIMIT_AS, (16 << 30, 16 << 30))
+    before = peak()
+    for name, attempt in attempts:
+        try:
+            attempt()
+            print(name, "was taken")
+        except CheckpointError as error:
+            assert_sentence(error)
+        grown = peak() - before
+        if grown > most:
+            print(name, "took", grown >> 20, "MB")
+    print("done,", (peak() - before) >> 20, "MB in all")
 
 
 def assert_sentence(error: Exception) -> None:

@@ -117,28 +117,16 @@ def test_the_text_encoder_of_a_diffusers_folder(tmp_path):
 
 
 FOLDERS = """
-import resource, sys
+import sys
 from pathlib import Path
-import torch
 from tcan_modules.training.folders import read_part
 from tcan_modules.training.sources import _empty_prompt
 from tcan_modules.training.vae import load_vae
-from tcan_modules.weights.messages import CheckpointError
-from tests.helpers.untrusted_files import MANY, assert_sentence
-resource.setrlimit(resource.RLIMIT_AS, (16 << 30, 16 << 30))
-peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << (0 if sys.platform == "darwin" else 10)
-before = peak()
-for folder in sorted(Path(sys.argv[1]).iterdir()):
-    for read in (lambda: read_part(folder, "unet"), lambda: load_vae(folder), lambda: _empty_prompt(folder)):
-        try:
-            read()
-            print(folder.name, "was taken")
-        except CheckpointError as error:
-            assert_sentence(error)
-        grown = peak() - before
-        if grown > MANY // 3:
-            print(folder.name, "took", grown >> 20, "MB")
-print("done,", (peak() - before) >> 20, "MB in all")
+from tests.helpers.untrusted_files import MANY, report_memory
+reads = (lambda folder: read_part(folder, "unet"), load_vae, _empty_prompt)
+folders = sorted(Path(sys.argv[1]).iterdir())
+attempts = ((folder.name, lambda folder=folder, read=read: read(folder)) for folder in folders for read in reads)
+report_memory(attempts, MANY // 3)
 """
 
 
